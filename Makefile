@@ -1,0 +1,95 @@
+# Atelier: `make` builds build/bin, `make demo` runs the main job, `make check` the tests. See README.md.
+# Build variants live beside each other: BUILD=DIR, SANITIZE=1 (address and undefined behaviour).
+
+BUILD ?= build
+SANITIZE ?= 0
+CC = gcc
+PACKAGES = msgpack lmdb libturbojpeg libjpeg libpng libarchive jansson libpcre2-8 libutf8proc zlib
+PIPE_PACKAGES = pangocairo
+WARN = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wwrite-strings -Werror
+OPT = -O3 -g -ffp-contract=off -fno-math-errno -fno-trapping-math
+ifeq ($(SANITIZE),1)
+OPT = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all -ffp-contract=off
+BUILD := build/asan
+endif
+CFLAGS = -std=gnu11 $(OPT) $(WARN) -fopenmp -D_GNU_SOURCE -I. $(PKG_CFLAGS)
+CXXFLAGS = -std=gnu++17 $(OPT) -Wall -Wextra -Werror -D_GNU_SOURCE -I.
+
+# Asked late and once: `deps` installs what pkg-config is asked about.
+PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell pkg-config --cflags $(PACKAGES) $(PIPE_PACKAGES)))$(PKG_CFLAGS)
+LIBS = $(eval LIBS := $$(shell pkg-config --libs $(PACKAGES)) -lopenblas -lcld2 -lstdc++ -lm -lpthread)$(LIBS)
+PIPE_LIBS = $(eval PIPE_LIBS := $$(shell pkg-config --libs $(PIPE_PACKAGES)))$(PIPE_LIBS)
+
+# A layer's library is all its sources; stages -> models -> kernels -> common, and never back.
+# Fast kernels are compiled once for each instruction set; the suffix of their symbols is ISA.
+ISA_SRC = $(wildcard kernels/cpu/isa/*.c)
+ISA_OBJ = $(patsubst %.c,$(BUILD)/%.avx2.o,$(ISA_SRC)) $(patsubst %.c,$(BUILD)/%.avx512.o,$(ISA_SRC))
+
+STAGES = filter tokenize encode trainer sampler rerank
+sources = $(filter-out %_main.c,$(wildcard $(1)/*.c)) $(wildcard $(1)/*.cc)
+objects = $(patsubst %.cc,$(BUILD)/%.o,$(patsubst %.c,$(BUILD)/%.o,$(1)))
+STAGE_BINS = $(patsubst %/main.c,$(BUILD)/bin/atelier-%,$(wildcard $(STAGES:=/main.c)))
+# pipelines/NAME_main.c is the program atelier-NAME, with what it shares in pipelines/*.c.
+PIPE_BINS = $(patsubst pipelines/%_main.c,$(BUILD)/bin/atelier-%,$(filter-out %/atelier_main.c,$(wildcard pipelines/*_main.c)))
+TOOLS = $(patsubst tests/golden/%_main.c,$(BUILD)/bin/%,$(wildcard tests/golden/*_main.c))
+FRONT = $(if $(wildcard pipelines/atelier_main.c),$(BUILD)/bin/atelier)
+
+.DEFAULT_GOAL = all
+all: $(STAGE_BINS) $(PIPE_BINS) $(FRONT) $(TOOLS)
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
+$(BUILD)/%.o: %.cc
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) -MMD -MP -c $< -o $@
+$(BUILD)/%.avx2.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -march=x86-64-v3 -ffp-contract=fast -DISA=avx2 -MMD -MP -c $< -o $@
+$(BUILD)/%.avx512.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -march=x86-64-v4 -mprefer-vector-width=512 -ffp-contract=fast -DISA=avx512 -MMD -MP -c $< -o $@
+
+$(BUILD)/libcommon.a: $(call objects,$(wildcard common/*.c))
+$(BUILD)/libkernels.a: $(call objects,$(wildcard kernels/*.c kernels/cpu/*.c)) $(ISA_OBJ)
+$(BUILD)/libmodels.a: $(call objects,$(wildcard models/*.c models/*.cc))
+$(BUILD)/libcommon.a $(BUILD)/libkernels.a $(BUILD)/libmodels.a:
+	@mkdir -p $(@D)
+	rm -f $@ && ar rcs $@ $^
+
+COMMON_LIBS = $(BUILD)/libcommon.a
+KERNEL_LIBS = $(BUILD)/libkernels.a $(COMMON_LIBS)
+MODEL_LIBS = $(BUILD)/libmodels.a $(KERNEL_LIBS)
+LINK = @mkdir -p $(@D) && echo "link $@" && $(CC) $(CFLAGS)
+
+.SECONDEXPANSION:
+$(STAGE_BINS): $(BUILD)/bin/atelier-%: $$(call objects,$$(call sources,$$*)) $(MODEL_LIBS)
+	$(LINK) $^ $(LIBS) -o $@
+$(PIPE_BINS): $(BUILD)/bin/atelier-%: $(BUILD)/pipelines/%_main.o $(call objects,$(call sources,pipelines)) $(MODEL_LIBS)
+	$(LINK) $^ $(LIBS) $(PIPE_LIBS) -o $@
+$(FRONT): $(BUILD)/pipelines/atelier_main.o
+	$(LINK) $^ -o $@
+$(TOOLS): $(BUILD)/bin/%: $(BUILD)/tests/golden/%_main.o $(call objects,$(call sources,tests/golden)) $(MODEL_LIBS)
+	$(LINK) $^ $(LIBS) -o $@
+
+# Tests. A layer's unit tests link that layer and those below, so a call upwards fails to link. tests/unit/STAGE/ links that stage without its main.
+unit = $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/$(1)/test_*.c))
+UNIT_TESTS = $(foreach d,common kernels models pipelines $(STAGES),$(call unit,$(d)))
+$(call unit,common): $(BUILD)/%: $(BUILD)/%.o $(COMMON_LIBS)
+	$(LINK) $^ $(LIBS) -lcmocka -o $@
+$(call unit,kernels): $(BUILD)/%: $(BUILD)/%.o $(KERNEL_LIBS)
+	$(LINK) $^ $(LIBS) -lcmocka -o $@
+$(call unit,models): $(BUILD)/%: $(BUILD)/%.o $(MODEL_LIBS)
+	$(LINK) $^ $(LIBS) -lcmocka -o $@
+STAGE_TESTS = $(foreach d,pipelines $(STAGES),$(call unit,$(d)))
+$(STAGE_TESTS): $(BUILD)/%: $(BUILD)/%.o $$(filter-out %/main.o,$$(call objects,$$(call sources,$$(notdir $$(patsubst %/,%,$$(dir $$*)))))) $(MODEL_LIBS)
+	$(LINK) $^ $(LIBS) $(PIPE_LIBS) -lcmocka -o $@
+.SECONDARY:
+
+tests: all $(UNIT_TESTS)
+
+.PHONY: all tests clean
+clean:
+	rm -rf build
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

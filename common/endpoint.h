@@ -1,0 +1,61 @@
+/*
+ * Where records come from and go to, named by a URI:
+ *   -                record stream on stdin or stdout (stream.c: length, crc32c, end mark; a cut stream is an error)
+ *   jsonl:FILE|-     one JSON object a line
+ *   text:FILE|-      one caption a line
+ *   tar:PATTERN      WebDataset shards, plain or compressed; {000..099} expands; members of one stem are one record
+ *   dir:PATH         pictures with captions beside them (a.jpg, a.txt)
+ *   lmdb:PATH        the store (store.h)
+ * Each kind is one file that fills a struct source_kind or sink_kind; the table of kinds is in endpoint.c.
+ * jsonl, text, tar and dir sinks write kept records only unless keep_rejects.
+ */
+#ifndef ATELIER_COMMON_ENDPOINT_H
+#define ATELIER_COMMON_ENDPOINT_H
+
+#include "common/record.h"
+
+struct source;
+struct sink;
+
+struct source_options {
+    uint64_t from; /* skip records with a smaller id */
+};
+
+struct sink_options {
+    bool keep_rejects;
+    const char *run; /* identity of the run, kept in a store; NULL: none */
+};
+
+/* 0, or -1 with an error that names the URI. */
+int source_open(struct source **s, const char *uri, const struct source_options *options);
+/* Fills `r` (replacing what it held): 1 a record, 0 the end, -1 an error. A damaged member or shard is a record that
+ * carries `reject`, and reading goes on behind it. */
+int source_next(struct source *s, struct record *r);
+void source_close(struct source **s);
+
+int sink_open(struct sink **s, const char *uri, const struct sink_options *options);
+int sink_put(struct sink *s, const struct record *r);
+/* Makes everything durable and writes the end mark where the kind has one. Call it on success only. */
+int sink_finish(struct sink *s);
+/* Frees; a sink that was not finished leaves a stream without its end mark. */
+void sink_close(struct sink **s);
+
+struct source_kind {
+    const char *scheme; /* "tar" */
+    int (*open)(void **self, const char *rest, const struct source_options *options);
+    int (*next)(void *self, struct record *r);
+    void (*close)(void *self);
+};
+
+struct sink_kind {
+    const char *scheme;
+    int (*open)(void **self, const char *rest, const struct sink_options *options);
+    int (*put)(void *self, const struct record *r);
+    int (*finish)(void *self);
+    void (*close)(void *self);
+};
+
+extern const struct source_kind source_stream, source_jsonl, source_text, source_tar, source_dir, source_lmdb;
+extern const struct sink_kind sink_stream, sink_jsonl, sink_text, sink_tar, sink_dir, sink_lmdb;
+
+#endif

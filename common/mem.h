@@ -1,0 +1,35 @@
+/*
+ * Memory. x-functions are for sizes that our own code chose: they end the program when memory is gone. A size that came
+ * from outside (a header, a message) goes through mem_try, which fails instead, after its limit was checked.
+ */
+#ifndef ATELIER_COMMON_MEM_H
+#define ATELIER_COMMON_MEM_H
+
+#include <stddef.h>
+
+void *xmalloc(size_t bytes);
+void *xcalloc(size_t count, size_t size);
+void *xrealloc(void *p, size_t bytes);
+char *xstrdup(const char *s);
+char *xasprintf(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* NULL with an error that names `what` when bytes > limit (ERR_DATA) or memory is gone (ERR_AGAIN). */
+void *mem_try(size_t bytes, size_t limit, const char *what);
+
+/* A growing byte buffer; zero-initialise it. data[len] is not terminated unless buf_string is called. */
+struct buf {
+    unsigned char *data;
+    size_t len, cap;
+};
+void buf_reserve(struct buf *b, size_t more); /* room for `more` bytes past len */
+void buf_append(struct buf *b, const void *data, size_t len);
+void buf_printf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
+char *buf_string(struct buf *b); /* terminates with NUL, not counted in len; owned by the buffer */
+void buf_free(struct buf *b);
+
+/* Whole files. 0 or -1; `limit` bytes at most are read. The write is to a file beside, synced and renamed. */
+int file_read(const char *path, size_t limit, struct buf *out);
+int file_write(const char *path, const void *data, size_t len);
+int file_make_dirs(const char *path); /* mkdir -p */
+
+#endif

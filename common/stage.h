@@ -1,0 +1,51 @@
+/*
+ * The skeleton that every record-processing program starts from: options (argp), endpoints, the loop, signals,
+ * progress, statistics, rejects, the end. A stage says what it does to one record; all else is here.
+ *
+ * Common options: --in URI, --out URI (default -), --from N, --threads N, --log text|json, --stats FILE, --rejects
+ * FILE,
+ * --max-rejects N|P%, --keep-rejects, --dry-run (process, write nothing but the statistics). Exit codes: err.h.
+ * SIGTERM, SIGINT and SIGUSR1 end the loop after the record in hand; what was done is flushed.
+ */
+#ifndef ATELIER_COMMON_STAGE_H
+#define ATELIER_COMMON_STAGE_H
+
+#include "common/record.h"
+#include <argp.h>
+
+struct stage_output; /* where process puts its records */
+
+/* Passes a record on (a reject too). 0 or -1. The record stays the caller's. */
+int stage_emit(struct stage_output *out, const struct record *r);
+
+/* Adds to a named counter of the statistics file and the final line, beside records, kept and rejected. */
+void stage_count(struct stage_output *out, const char *name, uint64_t n);
+
+struct stage {
+    const char *name;                  /* "filter" */
+    const char *doc;                   /* for --help: one line, then \v and more */
+    const struct argp_option *options; /* the stage's own; ends with {0}; NULL: none */
+    /* One own option: 0, or -1 with an error set, which becomes a usage error. `self` is stage_main's. */
+    int (*option)(void *self, int key, const char *arg);
+    /* After all options, before any record: load models. 0 or -1. May be NULL. */
+    int (*start)(void *self, struct stage_output *out);
+    /* One record; may change it; emits none, one or more. Records that carry `reject` do not come here: the loop passes
+     * them on by itself. 0, or -1 with an error that ends the program (a bad record is rejected instead). */
+    int (*process)(void *self, struct record *r, struct stage_output *out);
+    /* After the last record: emit what is still held. May be NULL. */
+    int (*finish)(void *self, struct stage_output *out);
+    void (*close)(void *self); /* frees; always called. May be NULL. */
+};
+
+/* Runs the stage; returns the exit code for main. */
+int stage_main(const struct stage *stage, void *self, int argc, char **argv);
+
+/* True after SIGTERM, SIGINT or SIGUSR1; long loops outside stage_main (the trainer) ask it. */
+bool stage_stopping(void);
+void stage_catch_signals(void); /* for programs that do not use stage_main; ignores SIGPIPE */
+
+/* Numbers in options: 0, or -1 with a usage error that names the option and the range. */
+int option_int(const char *name, const char *arg, int64_t low, int64_t high, int64_t *value);
+int option_double(const char *name, const char *arg, double low, double high, double *value);
+
+#endif

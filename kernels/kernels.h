@@ -1,0 +1,202 @@
+/*
+ * The table of tensor operations. Models call nothing else, so they run on whatever fills the table: kernels_plain() is
+ * the readable reference, kernels_cpu() the fast one for this machine (AVX2 or AVX-512, chosen at run time), checked
+ * against it.
+ *
+ * Conventions. A tensor is a pointer to device memory and a type; sizes are arguments. Models never dereference one:
+ * they offset it with tensor_at and move data with upload and download. All floats are F32 on the CPU, ids are I32.
+ * Shapes are row-major, [outer, ..., inner]; pictures are NHWC; `rows` counts the outer elements that an operation
+ * treats alike.
+ * "=" overwrites an output, "+=" adds to it; outputs may not overlap inputs unless "in place" is said.
+ * Results never depend on the number of threads: sums are split at places fixed by the shapes alone.
+ * Arguments are our own, so wrong ones are bugs (assert); alloc alone can fail. Not thread-safe: one caller at a time.
+ */
+#ifndef ATELIER_KERNELS_KERNELS_H
+#define ATELIER_KERNELS_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum dtype { F32, I32 };
+
+struct tensor {
+    void *data; /* NULL: absent, where an operation allows it */
+    enum dtype dtype;
+};
+
+/* The tensor that starts `n` elements further. */
+static inline struct tensor tensor_at(struct tensor t, size_t n)
+{
+    return (struct tensor){(char *)t.data + n * 4, t.dtype};
+}
+static inline struct tensor tensor_none(void)
+{
+    return (struct tensor){NULL, F32};
+}
+
+enum activation { ACT_RELU, ACT_GELU /* tanh form */, ACT_QUICK_GELU /* x * sigmoid(1.702 x) */ };
+
+/* What a state may see of the states before it (MODELS.md, 2). The first `prefix` states are causal and seen by all
+ * image states; state prefix + p is image position p of a grid x grid raster. */
+enum mask {
+    MASK_NONE,   /* every state sees every state; prefix and grid unused */
+    MASK_CAUSAL, /* every state sees itself and all before it; prefix and grid unused */
+    MASK_ROW,    /* p - grid .. p */
+    MASK_COLUMN, /* p, p - grid, p - 2 grid ... */
+    MASK_CONV,   /* p - dr * grid + dc, dr 0 .. kernel/2, dc -kernel/2 .. kernel/2, in 0 .. p */
+};
+
+struct attention_shape {
+    enum mask mask;
+    int batch, states, heads, head_dim;
+    int prefix, grid, kernel; /* states <= prefix + grid * grid */
+};
+
+/* Image states of the past that attention_step needs: its cache's slots. */
+static inline int attention_window(enum mask mask, int grid, int kernel)
+{
+    return mask == MASK_ROW ? grid + 1 : mask == MASK_CONV ? kernel / 2 * grid + kernel / 2 + 1 : grid * grid;
+}
+
+struct conv_shape {
+    int batch, height, width, in, out;
+    int kernel; /* odd; stride 1, zero padding that keeps the size */
+};
+
+struct adamw {
+    float lr, beta1, beta2, eps, decay; /* decay is decoupled: w -= lr * decay * w first */
+    float v_max;                        /* running variance is clipped to it before use; INFINITY: never */
+    float grad_scale;                   /* gradients are multiplied by it first (clipping by global norm) */
+    int step;                           /* from 1, for bias correction */
+};
+
+struct draw {
+    float temperature; /* 0: the largest logit (the first of equals) */
+    int top_k;         /* 0: all */
+    float top_p;       /* 1: all */
+};
+
+struct kernels {
+    const char *name; /* "plain", "avx2", "avx512" */
+
+    /* Memory. alloc gives 64-byte aligned memory of `count` 4-byte elements, undefined; NULL with err_set when there is
+     * none. */
+    struct tensor (*alloc)(size_t count, enum dtype dtype);
+    void (*free)(struct tensor t);
+    void (*upload)(struct tensor to, const void *from, size_t count);
+    void (*download)(void *to, struct tensor from, size_t count);
+    void (*copy)(struct tensor to, struct tensor from, size_t count);
+    void (*fill)(struct tensor x, float value, size_t count); /* F32 */
+
+    /* Elementwise. y, x, dy: [n]. */
+    void (*axpy)(struct tensor y, float a, struct tensor x, size_t n);             /* y += a x */
+    void (*scale)(struct tensor y, float a, size_t n);                             /* y *= a */
+    void (*act)(enum activation kind, struct tensor y, struct tensor x, size_t n); /* y =, in place allowed */
+    void (*act_backward)(enum activation kind, struct tensor dx, struct tensor dy, struct tensor x,
+                         size_t n);                                           /* dx = dy act'(x); dx may be dy */
+    void (*add_rows)(struct tensor y, struct tensor x, int repeat, size_t n); /* y [repeat, n] += x [n] */
+    void (*add_rows_backward)(struct tensor dx, struct tensor dy, int repeat,
+                              size_t n); /* dx [n] += sum over repeat of dy */
+
+    /* Products. c [m, n] = alpha op(a) op(b) + beta c; op(a) is [m, k]: a is [m, k], or [k, m] with ta; likewise b [k,
+     * n] / [n, k]. */
+    void (*matmul)(struct tensor c, struct tensor a, struct tensor b, int m, int n, int k, bool ta, bool tb,
+                   float alpha, float beta);
+    /* y [rows, out] = x [rows, in] w^T + bias; w [out, in]; bias [out] or absent. */
+    void (*linear)(struct tensor y, struct tensor x, struct tensor w, struct tensor bias, int rows, int in, int out);
+    /* dx = dy w (absent: skipped); dw += dy^T x; dbias += column sums of dy (absent: skipped). */
+    void (*linear_backward)(struct tensor dx, struct tensor dw, struct tensor dbias, struct tensor dy, struct tensor x,
+                            struct tensor w, int rows, int in, int out);
+    /* y [batch, h, w, out] = conv(x [batch, h, w, in], w [out, in, kernel, kernel]) + bias. */
+    void (*conv)(struct tensor y, struct tensor x, struct tensor w, struct tensor bias, const struct conv_shape *s);
+    void (*conv_backward)(struct tensor dx, struct tensor dw, struct tensor dbias, struct tensor dy, struct tensor x,
+                          struct tensor w, const struct conv_shape *s);
+
+    /* Pictures, NHWC. patches: y [batch, (h/p)(w/p), c p p] = x [batch, h, w, c], a patch's elements ordered (c, row,
+     * column) as in a [out, c, p, p] kernel. maxpool halves h and w (both even); its gradient goes to the first largest
+     * of the four in raster order. */
+    void (*patches)(struct tensor y, struct tensor x, int batch, int h, int w, int c, int p);
+    void (*maxpool)(struct tensor y, struct tensor x, int batch, int h, int w, int c);
+    void (*maxpool_backward)(struct tensor dx, struct tensor dy, struct tensor x, int batch, int h, int w,
+                             int c); /* dx = */
+    void (*upsample)(struct tensor y, struct tensor x, int batch, int h, int w,
+                     int c); /* y [batch, 2h, 2w, c], nearest */
+    void (*upsample_backward)(struct tensor dx, struct tensor dy, int batch, int h, int w,
+                              int c); /* dx [batch, h, w, c] = */
+
+    /* Normalisation over the last axis, eps 1e-5. mean, rstd: [rows], kept for the backward pass. */
+    void (*layernorm)(struct tensor y, struct tensor mean, struct tensor rstd, struct tensor x, struct tensor gain,
+                      struct tensor bias, int rows, int d);
+    /* dx += ; dgain += ; dbias += . */
+    void (*layernorm_backward)(struct tensor dx, struct tensor dgain, struct tensor dbias, struct tensor dy,
+                               struct tensor x, struct tensor mean, struct tensor rstd, struct tensor gain, int rows,
+                               int d);
+    /* y [rows, d] = x / |x|; norm [rows] kept. dx = . */
+    void (*l2norm)(struct tensor y, struct tensor norm, struct tensor x, int rows, int d);
+    void (*l2norm_backward)(struct tensor dx, struct tensor dy, struct tensor y, struct tensor norm, int rows, int d);
+
+    /* Gathering. y [rows, d] = or += table[ids[row]]; a negative id gives zeros (=) or nothing (+=).
+     * embed_backward: dtable[ids[row]] += dy[row], summed in the order of rows. */
+    void (*embed)(struct tensor y, struct tensor table, struct tensor ids, int rows, int d, bool accumulate);
+    void (*embed_backward)(struct tensor dtable, struct tensor dy, struct tensor ids, int rows, int d);
+
+    /* Attention. qkv [batch, states, 3, heads, head_dim]; out [batch, states, heads, head_dim] =; lse [batch, heads,
+     * states] (log of the softmax's denominator, scores scaled by 1/sqrt(head_dim)) kept. Scores that the mask empties
+     * are not computed beyond a tile of one grid row or column. dqkv = . */
+    void (*attention)(struct tensor out, struct tensor lse, struct tensor qkv, const struct attention_shape *s);
+    void (*attention_backward)(struct tensor dqkv, struct tensor dout, struct tensor qkv, struct tensor out,
+                               struct tensor lse, const struct attention_shape *s);
+    /* One image position p for s->batch candidates that share their prefix. qkv [batch, 3, heads, head_dim] of position
+     * p; prefix_qkv [prefix, 3, heads, head_dim]; cache [batch, attention_window, 2, heads, head_dim], a ring that this
+     * call writes position p's key and value to (slot p mod window). out [batch, heads, head_dim] = . s->states is not
+     * used. */
+    void (*attention_step)(struct tensor out, struct tensor qkv, struct tensor prefix_qkv, struct tensor cache, int p,
+                           const struct attention_shape *s);
+
+    /* Losses. softmax_xent: loss [rows] = -ln softmax(logits)[target]; dlogits [rows, classes] = scale (softmax -
+     * onehot), absent: skipped, may be logits (in place). A negative target gives 0 and zeros. */
+    void (*softmax_xent)(struct tensor loss, struct tensor dlogits, struct tensor logits, struct tensor targets,
+                         int rows, int classes, float scale);
+    /* Logit-Laplace (MODELS.md, 1): stats [rows, 6] = (mu, ln b), x [rows, 3] in (0, 1): loss [rows] = sum of the three
+     * -ln f; dstats = scale * gradient (absent: skipped). */
+    void (*logit_laplace)(struct tensor loss, struct tensor dstats, struct tensor stats, struct tensor x, int rows,
+                          float scale);
+    /* KL(softmax(logits) || uniform): kl [rows] =; dlogits += scale * gradient (absent: skipped). */
+    void (*kl_uniform)(struct tensor kl, struct tensor dlogits, struct tensor logits, int rows, int classes,
+                       float scale);
+    /* Mean use of each class: use [classes] = mean over rows of softmax(logits). Backward: dlogits += scale * gradient
+     * of sum(use ln use), the negated entropy. */
+    void (*code_use)(struct tensor use, struct tensor logits, int rows, int classes);
+    void (*code_use_backward)(struct tensor dlogits, struct tensor use, struct tensor logits, int rows, int classes,
+                              float scale);
+
+    /* Relaxed draw: z [rows, classes] = softmax((logits + noise) / tau). Backward: dlogits += . gumbel: noise [n] =
+     * standard Gumbel draws, element i from random_philox(key, hi, i / 4). */
+    void (*gumbel)(struct tensor noise, uint64_t key, uint64_t hi, size_t n);
+    void (*gumbel_softmax)(struct tensor z, struct tensor logits, struct tensor noise, float tau, int rows,
+                           int classes);
+    void (*gumbel_softmax_backward)(struct tensor dlogits, struct tensor dz, struct tensor z, float tau, int rows,
+                                    int classes);
+    void (*argmax)(struct tensor ids, struct tensor x, int rows, int classes); /* the first of equals */
+    /* ids [rows] = draws from softmax(logits / temperature) cut by top_k, then top_p, by inversion in the order of
+     * classes with uniforms [rows] in (0, 1). */
+    void (*draw)(struct tensor ids, struct tensor logits, struct tensor uniforms, int rows, int classes,
+                 const struct draw *d);
+
+    /* Optimizer. All [n]. dot: out [1] = sum a b, in double, in fixed blocks. lerp: y += (1 - keep) (x - y). */
+    void (*dot)(struct tensor out, struct tensor a, struct tensor b, size_t n);
+    void (*lerp)(struct tensor y, struct tensor x, float keep, size_t n);
+    void (*adamw)(struct tensor w, struct tensor m, struct tensor v, struct tensor g, size_t n, const struct adamw *h);
+};
+
+const struct kernels *kernels_plain(void);
+
+/* The fastest table that this CPU runs. The environment variable ATELIER_CPU=plain|avx2|avx512 asks for one; unknown or
+ * unsupported: NULL with err_set. */
+const struct kernels *kernels_cpu(void);
+
+/* Threads that the CPU tables use; 0: as many as the machine has. Results do not depend on it. */
+void kernels_set_threads(int n);
+
+#endif

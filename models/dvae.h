@@ -1,0 +1,74 @@
+/*
+ * The discrete VAE (MODELS.md, 1): pictures to a grid of codes and back. OpenAI's layout and names: parameters are
+ * "encoder.blocks..." and "decoder.blocks...". Pictures are [batch, side, side, 3] floats 0 .. 255 (NHWC); logits
+ * [batch, grid * grid, vocab].
+ */
+#ifndef ATELIER_MODELS_DVAE_H
+#define ATELIER_MODELS_DVAE_H
+
+#include "models/params.h"
+
+struct dvae_config {
+    int hidden; /* n_hid */
+    int init;   /* n_init, the decoder's first width */
+    int groups; /* a 2x2 pooling after each but the last: side = grid << (groups - 1) */
+    int blocks; /* residual blocks in a group */
+    int vocab;
+};
+
+struct dvae;
+
+/* `side`: pixels of the pictures that this instance handles; `batch`: the most pictures a call. With `train`, gradients
+ * and what the backward pass needs are allocated too; without, a batch's activations are shared between layers. 0 or
+ * -1. */
+int dvae_new(struct dvae **d, const struct kernels *k, const struct dvae_config *c, int side, int batch, bool train);
+void dvae_free(struct dvae **d);
+
+struct params *dvae_params(struct dvae *d);
+const struct dvae_config *dvae_config(const struct dvae *d);
+int dvae_side(const struct dvae *d);
+int dvae_grid(const struct dvae *d);
+
+/* Opens a weights file that describes itself (metadata), or OpenAI's encoder.pkl (then `decoder_path` names
+ * decoder.pkl, or NULL when only codes are wanted); sizes are read off the tensors' shapes. 0 or -1. */
+int dvae_open(struct dvae **d, const struct kernels *k, const char *path, const char *decoder_path, int side,
+              int batch);
+/* Writes a slab laid out like the parameters (values or averages) with the configuration as metadata. */
+int dvae_save(const struct dvae *d, struct tensor slab, const char *path);
+
+/* Pixels 0 .. 255 to x = (1 - 2e) p / 255 + e, e = 0.1, in place on host memory. */
+void dvae_map_pixels(float *x, size_t n);
+
+/* Host in, host out. codes [batch, grid * grid] from pictures u8 [batch, side, side, 3]; pictures from codes. n <=
+ * batch. */
+void dvae_encode(struct dvae *d, const uint8_t *pictures, int n, int32_t *codes);
+void dvae_decode(struct dvae *d, const int32_t *codes, int n, uint8_t *pictures);
+
+/* Lower level, for tests and training: device tensors that belong to the dvae and hold until the next call. x is mapped
+ * pixels [n, side, side, 3]; stats [n, side * side, 6]. z are code weights [n, grid * grid, vocab]. */
+struct tensor dvae_logits(struct dvae *d, struct tensor x, int n);
+struct tensor dvae_stats(struct dvae *d, struct tensor z, int n);
+
+struct dvae_step {
+    float tau, beta;
+    float entropy; /* weight of the bonus on the entropy of the mean code use: loss -= entropy * H / ln(vocab); 0: the
+                      paper's loss */
+    uint64_t key, hi;   /* names the Gumbel noise (random.h) ... */
+    const float *noise; /* ... or, not NULL, the noise itself, host [n, grid * grid, vocab] */
+};
+struct dvae_losses {
+    float loss, nll, kl; /* nll and kl as MODELS.md: nll the mean over values, kl nats a picture */
+    float use_entropy;   /* H of the mean code use, nats */
+};
+/* Forward and backward of one batch (host, mapped pixels [n, side, side, 3]); gradients are added to params->grads
+ * times `grad_scale` (1 / number of micro-batches). `codes`: NULL, or host [n, grid * grid], receives the argmax codes.
+ */
+void dvae_train(struct dvae *d, const float *x, int n, const struct dvae_step *s, float grad_scale,
+                struct dvae_losses *out, int32_t *codes);
+
+/* k-means initialisation (an option beside the paper's recipe): clusters the encoder's last features of `count`
+ * pictures (host, mapped pixels) into vocab centres and sets the output layer to logit = (2 f.c - |c|^2) / scale, and
+ * the decoder's first layer from the same centres. 0 or -1. */
+int dvae_init_kmeans(struct dvae *d, const float *x, int count, float scale, int iterations, uint64_t seed);
+
+#endif

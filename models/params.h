@@ -1,0 +1,70 @@
+/*
+ * A model's tensors as one table: {name, shape, decay, initialisation}. It drives allocation (one slab for values, one
+ * for gradients), initialisation, loading, saving, the optimizer and gradient checks. Also the slab allocator that
+ * activations come from.
+ */
+#ifndef ATELIER_MODELS_PARAMS_H
+#define ATELIER_MODELS_PARAMS_H
+
+#include "common/weights.h"
+#include "kernels/kernels.h"
+
+enum init { INIT_ZERO, INIT_ONE, INIT_NORMAL /* times `std` */ };
+
+struct param {
+    char name[96];
+    int ndim;
+    int64_t shape[4];
+    size_t count, offset; /* elements; place in the slabs */
+    bool decay;           /* weight decay applies */
+    enum init init;
+    float std;
+};
+
+struct params {
+    const struct kernels *k;
+    struct param *list;
+    int count;
+    size_t total;                /* elements of the slab (each parameter starts at a multiple of 16) */
+    struct tensor values, grads; /* slabs; grads.data is NULL for inference */
+};
+
+/* Building the table: returns the new parameter's index. `shape` ends at ndim. */
+int params_add(struct params *p, bool decay, enum init init, float std, int ndim, const int64_t *shape,
+               const char *name_format, ...) __attribute__((format(printf, 7, 8)));
+/* Allocates the slabs, zeroed. 0 or -1. */
+int params_alloc(struct params *p, const struct kernels *k, bool with_grads);
+void params_free(struct params *p);
+
+static inline struct tensor param_value(const struct params *p, int i)
+{
+    return tensor_at(p->values, p->list[i].offset);
+}
+static inline struct tensor param_grad(const struct params *p, int i)
+{
+    return tensor_at(p->grads, p->list[i].offset);
+}
+
+/* Draws initial values: parameter i, element e is a function of (seed, i, e) alone. */
+void params_init(struct params *p, uint64_t seed);
+
+/* Copies every parameter from `w`, where it is called `prefix` + name; a missing one, or another shape, is an error
+ * that names it. 0 or -1. */
+int params_load(struct params *p, const struct weights *w, const char *prefix);
+/* Writes all parameters of a slab laid out like p->values (values, averages, moments) with metadata (key, value, ...,
+ * NULL). 0 or -1. */
+int params_save(const struct params *p, struct tensor slab, const char *path, const char *const *meta);
+
+/* A slab with a bump pointer. With base NULL it only counts, so the same layout function runs twice: to size the slab,
+ * then to place in it. */
+struct arena {
+    const struct kernels *k;
+    struct tensor base;
+    size_t used, size; /* 4-byte elements */
+};
+struct tensor arena_take(struct arena *a, size_t count, enum dtype dtype);
+/* Runs layout(self, arena) to count, allocates, and runs it again to place. 0 or -1. */
+int arena_build(struct arena *a, const struct kernels *k, void (*layout)(void *self, struct arena *a), void *self);
+void arena_free(struct arena *a);
+
+#endif
