@@ -22,12 +22,16 @@ struct buf {
     size_t len, cap;
 };
 void buf_reserve(struct buf *b, size_t more); /* room for `more` bytes past len */
+/* The same for a size from outside: -1 with an error that names `what` when len would pass `limit` or memory is gone.
+ */
+int buf_try(struct buf *b, size_t more, size_t limit, const char *what);
 void buf_append(struct buf *b, const void *data, size_t len);
 void buf_printf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 char *buf_string(struct buf *b); /* terminates with NUL, not counted in len; owned by the buffer */
 void buf_free(struct buf *b);
 
-/* Whole files. 0 or -1; `limit` bytes at most are read. The write is to a file beside, synced and renamed. */
+/* Whole files. 0 or -1; a file of more than `limit` bytes is an error; what is read is appended. The write is to a file
+ * beside, synced and renamed. */
 int file_read(const char *path, size_t limit, struct buf *out);
 int file_write(const char *path, const void *data, size_t len);
 int file_make_dirs(const char *path); /* mkdir -p */
