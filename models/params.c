@@ -1,0 +1,181 @@
+/*
+ * The table of a model's tensors and the slabs that they and the activations live in.
+ */
+#include "models/params.h"
+#include "common/err.h"
+#include "common/mem.h"
+#include "common/random.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ALIGN 16 /* elements: 64 bytes, a cache line and the widest vector */
+
+static size_t aligned(size_t count)
+{
+    return (count + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+int params_add(struct params *p, bool decay, enum init init, float std, int ndim, const int64_t *shape,
+               const char *name_format, ...)
+{
+    p->list = xrealloc(p->list, (size_t)(p->count + 1) * sizeof *p->list);
+    struct param *q = &p->list[p->count];
+    *q = (struct param){.ndim = ndim, .count = 1, .offset = p->total, .decay = decay, .init = init, .std = std};
+    assert(ndim <= (int)(sizeof q->shape / sizeof *q->shape));
+    for (int i = 0; i < ndim; i++) {
+        q->shape[i] = shape[i];
+        q->count *= (size_t)shape[i];
+    }
+    va_list args;
+    va_start(args, name_format);
+    int len = vsnprintf(q->name, sizeof q->name, name_format, args);
+    va_end(args);
+    assert(len > 0 && (size_t)len < sizeof q->name);
+    (void)len;
+    p->total += aligned(q->count);
+    return p->count++;
+}
+
+int params_alloc(struct params *p, const struct kernels *k, bool with_grads)
+{
+    p->k = k;
+    p->values = k->alloc(p->total, F32);
+    p->grads = with_grads ? k->alloc(p->total, F32) : tensor_none();
+    if (!p->values.data || (with_grads && !p->grads.data))
+        return err_wrap("memory for %zu parameters", p->total);
+    k->fill(p->values, 0, p->total);
+    if (with_grads)
+        k->fill(p->grads, 0, p->total);
+    return 0;
+}
+
+void params_free(struct params *p)
+{
+    if (p->values.data)
+        p->k->free(p->values);
+    if (p->grads.data)
+        p->k->free(p->grads);
+    free(p->list);
+    *p = (struct params){0};
+}
+
+static void draw_normals(float *out, size_t count, float std, uint64_t key, int index)
+{
+    for (size_t i = 0; i < count; i += 4) {
+        struct random4 r = random_philox(key, (uint64_t)index, i / 4);
+        float n[4];
+        random_normal2(r.v[0], r.v[1], n);
+        random_normal2(r.v[2], r.v[3], n + 2);
+        for (size_t j = 0; j < 4 && i + j < count; j++)
+            out[i + j] = std * n[j];
+    }
+}
+
+void params_init(struct params *p, uint64_t seed)
+{
+    uint64_t key = random_key(seed, RANDOM_INIT);
+    for (int i = 0; i < p->count; i++) {
+        const struct param *q = &p->list[i];
+        if (q->init != INIT_NORMAL) {
+            p->k->fill(param_value(p, i), q->init == INIT_ONE, q->count);
+            continue;
+        }
+        float *draws = xmalloc(q->count * sizeof *draws);
+        draw_normals(draws, q->count, q->std, key, i);
+        p->k->upload(param_value(p, i), draws, q->count);
+        free(draws);
+    }
+}
+
+static void print_shape(char *out, size_t size, const int64_t *shape, int ndim)
+{
+    size_t len = (size_t)snprintf(out, size, "[");
+    for (int i = 0; i < ndim && len < size; i++)
+        len += (size_t)snprintf(out + len, size - len, "%s%" PRId64, i ? ", " : "", shape[i]);
+    if (len < size)
+        snprintf(out + len, size - len, "]");
+}
+
+static int load_one(struct params *p, int i, const struct weights *w, const char *prefix)
+{
+    const struct param *q = &p->list[i];
+    char name[sizeof q->name + 64];
+    snprintf(name, sizeof name, "%s%s", prefix, q->name);
+    const struct weight *t = weights_find(w, name);
+    if (!t)
+        return err_set(ERR_DATA, "tensor %s is missing; is this a file of another model or version?", name);
+    if (t->ndim != q->ndim || memcmp(t->shape, q->shape, (size_t)q->ndim * sizeof *q->shape) != 0) {
+        char has[160], needs[160];
+        print_shape(has, sizeof has, t->shape, t->ndim);
+        print_shape(needs, sizeof needs, q->shape, q->ndim);
+        return err_set(ERR_DATA, "tensor %s has shape %s, but this model needs %s", name, has, needs);
+    }
+    float *values = xmalloc(q->count * sizeof *values);
+    weight_to_floats(t, values);
+    p->k->upload(param_value(p, i), values, q->count);
+    free(values);
+    return 0;
+}
+
+int params_load(struct params *p, const struct weights *w, const char *prefix)
+{
+    for (int i = 0; i < p->count; i++) {
+        if (load_one(p, i, w, prefix) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+int params_save(const struct params *p, struct tensor slab, const char *path, const char *const *meta)
+{
+    float *values = xmalloc(p->total * sizeof *values);
+    struct weight *views = xcalloc((size_t)p->count, sizeof *views);
+    p->k->download(values, slab, p->total);
+    for (int i = 0; i < p->count; i++) {
+        struct param *q = &p->list[i];
+        views[i] = (struct weight){
+            .name = q->name, .type = WEIGHT_F32, .ndim = q->ndim, .count = q->count, .data = values + q->offset};
+        memcpy(views[i].shape, q->shape, sizeof q->shape);
+    }
+    int status = weights_save(path, views, (size_t)p->count, meta);
+    free(views);
+    free(values);
+    return status;
+}
+
+struct tensor arena_take(struct arena *a, size_t count, enum dtype dtype)
+{
+    size_t at = a->used;
+    a->used += aligned(count);
+    if (!a->base.data)
+        return (struct tensor){NULL, dtype};
+    assert(a->used <= a->size);
+    struct tensor t = tensor_at(a->base, at);
+    t.dtype = dtype;
+    return t;
+}
+
+int arena_build(struct arena *a, const struct kernels *k, void (*layout)(void *self, struct arena *a), void *self)
+{
+    *a = (struct arena){.k = k};
+    layout(self, a);
+    a->size = a->used;
+    a->base = k->alloc(a->size, F32);
+    if (!a->base.data)
+        return err_wrap("memory for %zu activations", a->size);
+    a->used = 0;
+    layout(self, a);
+    return 0;
+}
+
+void arena_free(struct arena *a)
+{
+    if (a->base.data)
+        a->k->free(a->base);
+    *a = (struct arena){0};
+}

@@ -1,0 +1,124 @@
+/*
+ * The transformer block, forward and backward.
+ */
+#include "models/transformer.h"
+
+int block_add(struct params *p, const char *prefix, const char *const names[BLOCK_PARAMS], int width, int hidden,
+              const struct block_init *init)
+{
+    const int64_t d = width, h = hidden;
+    /* Rows and columns (0: a vector) in the order of struct block_tensors. */
+    const struct {
+        int64_t rows, cols;
+        enum init init;
+        float std;
+    } table[BLOCK_PARAMS] = {
+        {d, 0, INIT_ONE, 0},
+        {d, 0, INIT_ZERO, 0},
+        {3 * d, d, INIT_NORMAL, init->qkv},
+        {3 * d, 0, INIT_ZERO, 0},
+        {d, d, INIT_NORMAL, init->proj},
+        {d, 0, INIT_ZERO, 0},
+        {d, 0, INIT_ONE, 0},
+        {d, 0, INIT_ZERO, 0},
+        {h, d, INIT_NORMAL, init->fc1},
+        {h, 0, INIT_ZERO, 0},
+        {d, h, INIT_NORMAL, init->fc2},
+        {d, 0, INIT_ZERO, 0},
+    };
+    int first = p->count;
+    for (int i = 0; i < BLOCK_PARAMS; i++) {
+        bool matrix = table[i].cols > 0;
+        params_add(p, matrix, table[i].init, table[i].std, matrix ? 2 : 1,
+                   (const int64_t[]){table[i].rows, table[i].cols}, "%s%s", prefix, names[i]);
+    }
+    return first;
+}
+
+struct block_tensors block_tensors(const struct params *p, struct tensor slab, int first)
+{
+    const struct param *q = &p->list[first];
+    return (struct block_tensors){
+        .ln1_gain = tensor_at(slab, q[0].offset),
+        .ln1_bias = tensor_at(slab, q[1].offset),
+        .qkv_weight = tensor_at(slab, q[2].offset),
+        .qkv_bias = tensor_at(slab, q[3].offset),
+        .proj_weight = tensor_at(slab, q[4].offset),
+        .proj_bias = tensor_at(slab, q[5].offset),
+        .ln2_gain = tensor_at(slab, q[6].offset),
+        .ln2_bias = tensor_at(slab, q[7].offset),
+        .fc1_weight = tensor_at(slab, q[8].offset),
+        .fc1_bias = tensor_at(slab, q[9].offset),
+        .fc2_weight = tensor_at(slab, q[10].offset),
+        .fc2_bias = tensor_at(slab, q[11].offset),
+    };
+}
+
+void block_layout_acts(struct block_acts *a, const struct block_shape *s, bool train, struct arena *arena)
+{
+    size_t rows = (size_t)s->rows, d = (size_t)s->width, h = (size_t)s->hidden;
+    a->ln1 = arena_take(arena, rows * d, F32);
+    a->mean1 = arena_take(arena, rows, F32);
+    a->rstd1 = arena_take(arena, rows, F32);
+    a->qkv = arena_take(arena, rows * 3 * d, F32);
+    a->lse = arena_take(arena, rows * (size_t)s->attention.heads, F32);
+    a->att = arena_take(arena, rows * d, F32);
+    a->res = arena_take(arena, rows * d, F32);
+    a->ln2 = arena_take(arena, rows * d, F32);
+    a->mean2 = arena_take(arena, rows, F32);
+    a->rstd2 = arena_take(arena, rows, F32);
+    a->fc1 = arena_take(arena, rows * h, F32);
+    a->act = train ? arena_take(arena, rows * h, F32) : a->fc1;
+}
+
+void block_layout_scratch(struct block_scratch *b, const struct block_shape *s, struct arena *arena)
+{
+    size_t rows = (size_t)s->rows, d = (size_t)s->width, h = (size_t)s->hidden;
+    b->hidden = arena_take(arena, rows * (h > 3 * d ? h : 3 * d), F32);
+    b->normed = arena_take(arena, rows * d, F32);
+}
+
+void block_forward_qkv(const struct kernels *k, const struct block_shape *s, const struct block_tensors *w,
+                       const struct block_acts *a, struct tensor x)
+{
+    k->layernorm(a->ln1, a->mean1, a->rstd1, x, w->ln1_gain, w->ln1_bias, s->rows, s->width);
+    k->linear(a->qkv, a->ln1, w->qkv_weight, w->qkv_bias, s->rows, s->width, 3 * s->width);
+}
+
+void block_forward_rest(const struct kernels *k, const struct block_shape *s, const struct block_tensors *w,
+                        const struct block_acts *a, struct tensor y, struct tensor x)
+{
+    size_t states = (size_t)s->rows * (size_t)s->width;
+    k->linear(a->res, a->att, w->proj_weight, w->proj_bias, s->rows, s->width, s->width);
+    k->axpy(a->res, 1, x, states);
+    k->layernorm(a->ln2, a->mean2, a->rstd2, a->res, w->ln2_gain, w->ln2_bias, s->rows, s->width);
+    k->linear(a->fc1, a->ln2, w->fc1_weight, w->fc1_bias, s->rows, s->width, s->hidden);
+    k->act(s->act, a->act, a->fc1, (size_t)s->rows * (size_t)s->hidden);
+    k->linear(y, a->act, w->fc2_weight, w->fc2_bias, s->rows, s->hidden, s->width);
+    k->axpy(y, 1, a->res, states);
+}
+
+void block_forward(const struct kernels *k, const struct block_shape *s, const struct block_tensors *w,
+                   const struct block_acts *a, struct tensor y, struct tensor x)
+{
+    block_forward_qkv(k, s, w, a, x);
+    k->attention(a->att, a->lse, a->qkv, &s->attention);
+    block_forward_rest(k, s, w, a, y, x);
+}
+
+void block_backward(const struct kernels *k, const struct block_shape *s, const struct block_tensors *w,
+                    const struct block_tensors *g, const struct block_acts *a, const struct block_scratch *b,
+                    struct tensor dx, struct tensor x)
+{
+    int rows = s->rows, d = s->width, h = s->hidden;
+    k->linear_backward(b->hidden, g->fc2_weight, g->fc2_bias, dx, a->act, w->fc2_weight, rows, h, d);
+    k->act_backward(s->act, b->hidden, b->hidden, a->fc1, (size_t)rows * (size_t)h);
+    k->linear_backward(b->normed, g->fc1_weight, g->fc1_bias, b->hidden, a->ln2, w->fc1_weight, rows, d, h);
+    /* dx already is the gradient of `res` by way of the sum; this adds the way through the MLP. */
+    k->layernorm_backward(dx, g->ln2_gain, g->ln2_bias, b->normed, a->res, a->mean2, a->rstd2, w->ln2_gain, rows, d);
+
+    k->linear_backward(b->normed, g->proj_weight, g->proj_bias, dx, a->att, w->proj_weight, rows, d, d);
+    k->attention_backward(b->hidden, b->normed, a->qkv, a->att, a->lse, &s->attention);
+    k->linear_backward(b->normed, g->qkv_weight, g->qkv_bias, b->hidden, a->ln1, w->qkv_weight, rows, d, 3 * d);
+    k->layernorm_backward(dx, g->ln1_gain, g->ln1_bias, b->normed, x, a->mean1, a->rstd1, w->ln1_gain, rows, d);
+}
