@@ -1,0 +1,188 @@
+/* Pictures in memory: cropping, resizing by area and by Pillow's bicubic filter. */
+#include "common/image.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+void image_free(struct image *im)
+{
+    free(im->rgb);
+    *im = (struct image){0};
+}
+
+void image_alloc(struct image *im, int width, int height)
+{
+    *im = (struct image){width, height, xmalloc((size_t)width * height * 3)};
+}
+
+void image_crop(const struct image *in, int x, int y, int w, int h, struct image *out)
+{
+    image_alloc(out, w, h);
+    for (int row = 0; row < h; row++)
+        memcpy(out->rgb + (size_t)row * w * 3, in->rgb + ((size_t)(y + row) * in->width + x) * 3, (size_t)w * 3);
+}
+
+void image_flip(struct image *im)
+{
+    for (int y = 0; y < im->height; y++) {
+        uint8_t *row = im->rgb + (size_t)y * im->width * 3;
+        for (int a = 0, b = im->width - 1; a < b; a++, b--)
+            for (int c = 0; c < 3; c++) {
+                uint8_t t = row[a * 3 + c];
+                row[a * 3 + c] = row[b * 3 + c];
+                row[b * 3 + c] = t;
+            }
+    }
+}
+
+void image_paste(struct image *canvas, const struct image *im, int x, int y)
+{
+    int x0 = x < 0 ? -x : 0, x1 = im->width < canvas->width - x ? im->width : canvas->width - x;
+    if (x1 <= x0)
+        return;
+    for (int row = y < 0 ? -y : 0; row < im->height && row + y < canvas->height; row++)
+        memcpy(canvas->rgb + ((size_t)(row + y) * canvas->width + x + x0) * 3,
+               im->rgb + ((size_t)row * im->width + x0) * 3, (size_t)(x1 - x0) * 3);
+}
+
+/* One axis of an area resize: output i is the mean over [start + i * step, start + (i + 1) * step). */
+struct span {
+    int first, count;
+    float *weight; /* [count], sum 1 */
+};
+
+static struct span *area_spans(double start, double length, int in, int out)
+{
+    double step = length / out;
+    int most = (int)ceil(step) + 2;
+    struct span *s = xmalloc((size_t)out * sizeof *s + (size_t)out * most * sizeof(float));
+    float *weights = (float *)(s + out);
+    for (int i = 0; i < out; i++) {
+        double a = fmax(0, start + i * step), b = fmin(in, start + (i + 1) * step);
+        int first = (int)a < in ? (int)a : in - 1, last = (int)ceil(b) - 1;
+        if (last < first)
+            last = first;
+        s[i] = (struct span){first, last - first + 1, weights + (size_t)i * most};
+        double sum = 0;
+        for (int p = first; p <= last; p++)
+            sum += fmax(1e-9, fmin(b, p + 1) - fmax(a, p));
+        for (int p = first; p <= last; p++)
+            s[i].weight[p - first] = (float)(fmax(1e-9, fmin(b, p + 1) - fmax(a, p)) / sum);
+    }
+    return s;
+}
+
+void image_resize_area(const struct image *in, double x, double y, double w, double h, int out_w, int out_h,
+                       struct image *out)
+{
+    struct span *cols = area_spans(x, w, in->width, out_w), *rows = area_spans(y, h, in->height, out_h);
+    float *sum = xmalloc((size_t)out_w * 3 * sizeof *sum);
+    image_alloc(out, out_w, out_h);
+    for (int oy = 0; oy < out_h; oy++) {
+        memset(sum, 0, (size_t)out_w * 3 * sizeof *sum);
+        for (int r = 0; r < rows[oy].count; r++) {
+            const uint8_t *line = in->rgb + (size_t)(rows[oy].first + r) * in->width * 3;
+            for (int ox = 0; ox < out_w; ox++) {
+                const uint8_t *p = line + (size_t)cols[ox].first * 3;
+                float red = 0, green = 0, blue = 0;
+                for (int c = 0; c < cols[ox].count; c++, p += 3) {
+                    red += cols[ox].weight[c] * p[0];
+                    green += cols[ox].weight[c] * p[1];
+                    blue += cols[ox].weight[c] * p[2];
+                }
+                sum[ox * 3] += rows[oy].weight[r] * red;
+                sum[ox * 3 + 1] += rows[oy].weight[r] * green;
+                sum[ox * 3 + 2] += rows[oy].weight[r] * blue;
+            }
+        }
+        for (int i = 0; i < out_w * 3; i++)
+            out->rgb[(size_t)oy * out_w * 3 + i] = (uint8_t)fminf(255, sum[i] + 0.5f);
+    }
+    free(sum);
+    free(cols);
+    free(rows);
+}
+
+void image_center_square(const struct image *in, int size, struct image *out)
+{
+    int side = in->width < in->height ? in->width : in->height;
+    image_resize_area(in, (in->width - side) / 2, (in->height - side) / 2, side, side, size, size, out);
+}
+
+/* Pillow's fixed point: weights have this many fraction bits. */
+#define BICUBIC_BITS 22
+
+static double bicubic(double x)
+{
+    const double a = -0.5;
+    x = fabs(x);
+    if (x < 1)
+        return ((a + 2) * x - (a + 3)) * x * x + 1;
+    return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0;
+}
+
+struct taps {
+    int first, count;
+    int32_t *weight;
+};
+
+static struct taps *bicubic_taps(int in, int out)
+{
+    double scale = (double)in / out, filter_scale = scale < 1 ? 1 : scale, support = 2 * filter_scale;
+    int most = (int)ceil(support) * 2 + 1;
+    struct taps *t = xmalloc((size_t)out * sizeof *t + (size_t)out * most * sizeof(int32_t));
+    int32_t *weights = (int32_t *)(t + out);
+    double *k = xmalloc((size_t)most * sizeof *k);
+    for (int i = 0; i < out; i++) {
+        double center = (i + 0.5) * scale, sum = 0;
+        int first = (int)(center - support + 0.5), end = (int)(center + support + 0.5);
+        first = first < 0 ? 0 : first;
+        end = end > in ? in : end;
+        t[i] = (struct taps){first, end - first, weights + (size_t)i * most};
+        for (int p = first; p < end; p++)
+            sum += k[p - first] = bicubic((p - center + 0.5) / filter_scale);
+        for (int p = 0; p < end - first; p++) {
+            double w = k[p] / sum * (1 << BICUBIC_BITS);
+            t[i].weight[p] = (int32_t)(w < 0 ? w - 0.5 : w + 0.5);
+        }
+    }
+    free(k);
+    return t;
+}
+
+static uint8_t bicubic_round(int32_t sum)
+{
+    int v = sum >> BICUBIC_BITS;
+    return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
+}
+
+void image_resize_bicubic(const struct image *in, int out_w, int out_h, struct image *out)
+{
+    struct image wide;
+    image_alloc(&wide, out_w, in->height);
+    struct taps *t = bicubic_taps(in->width, out_w);
+    for (int y = 0; y < in->height; y++)
+        for (int x = 0; x < out_w; x++)
+            for (int c = 0; c < 3; c++) {
+                int32_t sum = 1 << (BICUBIC_BITS - 1);
+                const uint8_t *p = in->rgb + ((size_t)y * in->width + t[x].first) * 3 + c;
+                for (int i = 0; i < t[x].count; i++)
+                    sum += p[(size_t)i * 3] * t[x].weight[i];
+                wide.rgb[((size_t)y * out_w + x) * 3 + c] = bicubic_round(sum);
+            }
+    free(t);
+
+    image_alloc(out, out_w, out_h);
+    t = bicubic_taps(in->height, out_h);
+    size_t stride = (size_t)out_w * 3;
+    for (int y = 0; y < out_h; y++)
+        for (size_t x = 0; x < stride; x++) {
+            int32_t sum = 1 << (BICUBIC_BITS - 1);
+            const uint8_t *p = wide.rgb + (size_t)t[y].first * stride + x;
+            for (int i = 0; i < t[y].count; i++)
+                sum += p[i * stride] * t[y].weight[i];
+            out->rgb[y * stride + x] = bicubic_round(sum);
+        }
+    free(t);
+    image_free(&wide);
+}
