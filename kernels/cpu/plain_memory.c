@@ -1,0 +1,58 @@
+/*
+ * Plain kernels: memory.
+ */
+#include "common/err.h"
+#include "kernels/cpu/plain.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum { ALIGNMENT = 64 }; /* bytes: a cache line, and the widest vector */
+
+static struct tensor alloc(size_t count, enum dtype dtype)
+{
+    struct tensor t = {NULL, dtype};
+    if (count <= (SIZE_MAX - ALIGNMENT) / 4)
+        t.data = aligned_alloc(ALIGNMENT, (count * 4 / ALIGNMENT + 1) * ALIGNMENT);
+    if (!t.data)
+        err_set(ERR_AGAIN, "no memory for a tensor of %zu elements", count);
+    return t;
+}
+
+static void release(struct tensor t)
+{
+    free(t.data);
+}
+
+static void upload(struct tensor to, const void *from, size_t count)
+{
+    if (count)
+        memcpy(to.data, from, count * 4);
+}
+
+static void download(void *to, struct tensor from, size_t count)
+{
+    if (count)
+        memcpy(to, from.data, count * 4);
+}
+
+static void copy(struct tensor to, struct tensor from, size_t count)
+{
+    upload(to, from.data, count);
+}
+
+static void fill(struct tensor x, float value, size_t count)
+{
+    float *v = x.data;
+    for (size_t i = 0; i < count; i++)
+        v[i] = value;
+}
+
+void plain_memory(struct kernels *k)
+{
+    k->alloc = alloc;
+    k->free = release;
+    k->upload = upload;
+    k->download = download;
+    k->copy = copy;
+    k->fill = fill;
+}
