@@ -68,6 +68,12 @@ void record_set_number(struct record *r, enum field f, double value);           
 void record_set_u64(struct record *r, enum field f, uint64_t value);
 void record_set_ints(struct record *r, enum field f, const int32_t *data, size_t len);
 
+void record_set_key(struct record *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Sets the caption to the `present` bytes at hand of one that is `whole` bytes long (all of them up to the limit). One
+ * over the limit makes the record a tombstone that keeps the caption's beginning. */
+void record_set_caption(struct record *r, const void *text, size_t present, uint64_t whole);
+
 /* Makes it a tombstone: sets `reject` and drops the payload (image, tokens, codes); id, key and caption stay. */
 void record_reject(struct record *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
@@ -75,12 +81,12 @@ void record_reject(struct record *r, const char *format, ...) __attribute__((for
 void record_pack(const struct record *r, struct buf *out);
 
 /* Replaces `r` by what the `len` bytes hold; they must be one whole map. -1 (ERR_DATA) on anything malformed, a
- * duplicate field, a wrong type, or a size over its limit; counts are checked against the bytes present before any
+ * known field twice, a wrong type, or a size over its limit; counts are checked against the bytes present before any
  * allocation. */
 int record_unpack(struct record *r, const void *data, size_t len);
 
-/* One JSON object, without newline; bytes fields are base64. Strings that are no UTF-8 have U+FFFD in place of bad
- * bytes. */
+/* One JSON object, without newline; bytes are base64, numbers over INT64_MAX strings of digits. Strings that are no
+ * UTF-8 have U+FFFD in place of bad bytes. */
 void record_to_json(const struct record *r, struct buf *out);
 int record_from_json(struct record *r, const char *text, size_t len);
 
