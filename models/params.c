@@ -101,33 +101,53 @@ static void print_shape(char *out, size_t size, const int64_t *shape, int ndim)
         snprintf(out + len, size - len, "]");
 }
 
-static int load_one(struct params *p, int i, const struct weights *w, const char *prefix)
+const struct weight *param_find(const struct params *p, int i, const struct weights *w, const char *name)
 {
     const struct param *q = &p->list[i];
-    char name[sizeof q->name + 64];
-    snprintf(name, sizeof name, "%s%s", prefix, q->name);
     const struct weight *t = weights_find(w, name);
-    if (!t)
-        return err_set(ERR_DATA, "tensor %s is missing; is this a file of another model or version?", name);
-    if (t->ndim != q->ndim || memcmp(t->shape, q->shape, (size_t)q->ndim * sizeof *q->shape) != 0) {
-        char has[160], needs[160];
-        print_shape(has, sizeof has, t->shape, t->ndim);
-        print_shape(needs, sizeof needs, q->shape, q->ndim);
-        return err_set(ERR_DATA, "tensor %s has shape %s, but this model needs %s", name, has, needs);
+    if (!t) {
+        err_set(ERR_DATA, "tensor %s is missing; is this a file of another model or version?", name);
+        return NULL;
     }
-    float *values = xmalloc(q->count * sizeof *values);
+    if (t->ndim == q->ndim && memcmp(t->shape, q->shape, (size_t)q->ndim * sizeof *q->shape) == 0)
+        return t;
+    char has[160], needs[160];
+    print_shape(has, sizeof has, t->shape, t->ndim);
+    print_shape(needs, sizeof needs, q->shape, q->ndim);
+    err_set(ERR_DATA, "tensor %s has shape %s, but this model needs %s", name, has, needs);
+    return NULL;
+}
+
+void param_load(struct params *p, int i, const struct weight *t)
+{
+    float *values = xmalloc(p->list[i].count * sizeof *values);
     weight_to_floats(t, values);
-    p->k->upload(param_value(p, i), values, q->count);
+    p->k->upload(param_value(p, i), values, p->list[i].count);
     free(values);
+}
+
+static const struct weight *find(const struct params *p, int i, const struct weights *w, const char *prefix)
+{
+    char name[sizeof p->list[i].name + 64];
+    snprintf(name, sizeof name, "%s%s", prefix, p->list[i].name);
+    return param_find(p, i, w, name);
+}
+
+int params_check(const struct params *p, const struct weights *w, const char *prefix)
+{
+    for (int i = 0; i < p->count; i++) {
+        if (!find(p, i, w, prefix))
+            return -1;
+    }
     return 0;
 }
 
 int params_load(struct params *p, const struct weights *w, const char *prefix)
 {
-    for (int i = 0; i < p->count; i++) {
-        if (load_one(p, i, w, prefix) != 0)
-            return -1;
-    }
+    if (params_check(p, w, prefix) != 0)
+        return -1;
+    for (int i = 0; i < p->count; i++)
+        param_load(p, i, find(p, i, w, prefix));
     return 0;
 }
 

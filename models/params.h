@@ -48,9 +48,16 @@ static inline struct tensor param_grad(const struct params *p, int i)
 /* Draws initial values: parameter i, element e is a function of (seed, i, e) alone. */
 void params_init(struct params *p, uint64_t seed);
 
+/* Whether every parameter is in `w`, called `prefix` + name, with its shape: asked before params_alloc, so that a
+ * file's claims cost no memory. 0, or -1 with an error that names the first that is not. */
+int params_check(const struct params *p, const struct weights *w, const char *prefix);
 /* Copies every parameter from `w`, where it is called `prefix` + name; a missing one, or another shape, is an error
  * that names it. 0 or -1. */
 int params_load(struct params *p, const struct weights *w, const char *prefix);
+/* The same for one parameter, for files with names of their own: its tensor, called `name`, or NULL with an error; and
+ * copying it. */
+const struct weight *param_find(const struct params *p, int i, const struct weights *w, const char *name);
+void param_load(struct params *p, int i, const struct weight *t);
 /* Writes all parameters of a slab laid out like p->values (values, averages, moments) with metadata (key, value, ...,
  * NULL). 0 or -1. */
 int params_save(const struct params *p, struct tensor slab, const char *path, const char *const *meta);
