@@ -22,7 +22,13 @@ int prior_new(struct prior **p, const struct kernels *k, const struct prior_conf
 void prior_free(struct prior **p);
 struct params *prior_params(struct prior *p);
 const struct prior_config *prior_config(const struct prior *p);
+/* The configuration comes from the file's metadata; every size is checked against its tensors before anything is
+ * allocated. prior_open_weights: from a file that is loaded already, where tensors are called `prefix` + name. 0 or -1.
+ */
 int prior_open(struct prior **p, const struct kernels *k, const char *path, int batch);
+int prior_open_weights(struct prior **p, const struct kernels *k, const struct weights *w, const char *prefix,
+                       int batch, bool train);
+/* Writes a slab laid out like the parameters (values or averages) with the configuration as metadata. 0 or -1. */
 int prior_save(const struct prior *p, struct tensor slab, const char *path);
 
 /* Layer i (from 0) has this mask; the last is conv. */
@@ -52,7 +58,7 @@ struct prior_draw {
     int primed_count;
 };
 /* `batch`: candidates computed together; every call computes that many, so a candidate's codes do not depend on its
- * neighbours. 0 or -1. */
+ * neighbours. The prior stays the caller's, and may be trained on between calls. 0 or -1. */
 int prior_sampler_new(struct prior_sampler **s, struct prior *p, int batch);
 void prior_sampler_free(struct prior_sampler **s);
 /* n candidates (any number) of one caption, text [T] with -1 padding: codes [n, G*G] on the host. logits: NULL, or host
