@@ -10,7 +10,7 @@
 
 struct dvae_config {
     int hidden; /* n_hid */
-    int init;   /* n_init, the decoder's first width */
+    int init;   /* n_init, the decoder's first width; 0: there is no decoder, only codes can be made */
     int groups; /* a 2x2 pooling after each but the last: side = grid << (groups - 1) */
     int blocks; /* residual blocks in a group */
     int vocab;
@@ -29,10 +29,15 @@ const struct dvae_config *dvae_config(const struct dvae *d);
 int dvae_side(const struct dvae *d);
 int dvae_grid(const struct dvae *d);
 
-/* Opens a weights file that describes itself (metadata), or OpenAI's encoder.pkl (then `decoder_path` names
- * decoder.pkl, or NULL when only codes are wanted); sizes are read off the tensors' shapes. 0 or -1. */
+/* Opens a dVAE: our own safetensors file, or OpenAI's encoder.pkl (then `decoder_path` names decoder.pkl, or is NULL
+ * when only codes are wanted), in any container (weights.h), its tensors under their own names or behind a prefix.
+ * Sizes are read off the tensors' shapes. `side` 0: what the file was trained at (metadata), else 256. 0 or -1. */
 int dvae_open(struct dvae **d, const struct kernels *k, const char *path, const char *decoder_path, int side,
               int batch);
+/* The same from tensors already read: the encoder's are called `encoder` + "blocks...", the decoder's `decoder` +
+ * "blocks...", or there is none (NULL). 0 or -1. */
+int dvae_open_weights(struct dvae **d, const struct kernels *k, const struct weights *w, const char *encoder,
+                      const char *decoder, int side, int batch);
 /* Writes a slab laid out like the parameters (values or averages) with the configuration as metadata. */
 int dvae_save(const struct dvae *d, struct tensor slab, const char *path);
 
@@ -45,7 +50,8 @@ void dvae_encode(struct dvae *d, const uint8_t *pictures, int n, int32_t *codes)
 void dvae_decode(struct dvae *d, const int32_t *codes, int n, uint8_t *pictures);
 
 /* Lower level, for tests and training: device tensors that belong to the dvae and hold until the next call. x is mapped
- * pixels [n, side, side, 3]; stats [n, side * side, 6]. z are code weights [n, grid * grid, vocab]. */
+ * pixels [n, side, side, 3]; stats [n, side * side, 6]. z are code weights [n, grid * grid, vocab]. Pictures go through
+ * one by one, so a result does not depend on its neighbours. */
 struct tensor dvae_logits(struct dvae *d, struct tensor x, int n);
 struct tensor dvae_stats(struct dvae *d, struct tensor z, int n);
 
@@ -66,9 +72,14 @@ struct dvae_losses {
 void dvae_train(struct dvae *d, const float *x, int n, const struct dvae_step *s, float grad_scale,
                 struct dvae_losses *out, int32_t *codes);
 
-/* k-means initialisation (an option beside the paper's recipe): clusters the encoder's last features of `count`
- * pictures (host, mapped pixels) into vocab centres and sets the output layer to logit = (2 f.c - |c|^2) / scale, and
- * the decoder's first layer from the same centres. 0 or -1. */
+/* k-means initialisation (an option beside the paper's recipe, against a codebook that collapses at the start):
+ * clusters the encoder's last features f, those behind the final ReLU, of `count` pictures (host, mapped pixels) into
+ * `vocab` centres c by `iterations` of Lloyd's algorithm. Seeds are positions drawn at random; a cluster that becomes
+ * empty restarts at a position drawn as k-means++ draws, by its distance squared from its centre. Then the encoder's
+ * output layer is set to logit = (2 f.c - |c|^2) / scale, so that a position's code is its nearest centre (a small
+ * `scale` makes it sure of that), and column v of the decoder's input layer to centre v less the centres' mean: the
+ * centre itself where init is the features' width, else random projections of it; at unit variance. Same seed, same
+ * result. Needs as many positions as codes. 0 or -1. */
 int dvae_init_kmeans(struct dvae *d, const float *x, int count, float scale, int iterations, uint64_t seed);
 
 #endif
