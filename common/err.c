@@ -4,6 +4,7 @@
 #include "common/err.h"
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -52,7 +53,8 @@ int err_sys(const char *format, ...)
     va_start(args, format);
     set(format, args, tail);
     va_end(args);
-    code = number == ENOSPC || number == EDQUOT || number == ENOMEM || number == EAGAIN ? ERR_AGAIN : ERR_IO;
+    bool again = number == ENOSPC || number == EDQUOT || number == ENOMEM || number == EAGAIN;
+    code = again ? ERR_AGAIN : number == EPIPE ? ERR_PIPE : ERR_IO;
     return -1;
 }
 

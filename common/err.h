@@ -13,12 +13,14 @@ enum {
     ERR_BUG = 70,   /* a state that our own code should have made impossible */
     ERR_IO = 74,    /* a file or a device failed */
     ERR_AGAIN = 75, /* may succeed later: full disk, out of memory, lost peer */
+    ERR_PIPE = 141, /* the reader of our output has gone: end quietly, as after SIGPIPE */
 };
 
 /* Sets the error to `code` and the formatted text (name what, where, and what to do); always returns -1. */
 int err_set(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* The same, ending in ": " and strerror(errno). ENOSPC, EDQUOT, ENOMEM and EAGAIN become ERR_AGAIN, all else ERR_IO. */
+/* The same, ending in ": " and strerror(errno). ENOSPC, EDQUOT, ENOMEM and EAGAIN become ERR_AGAIN, EPIPE
+ * becomes ERR_PIPE, all else ERR_IO. */
 int err_sys(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Puts "context: " in front of the present text and keeps its code; always returns -1. */

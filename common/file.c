@@ -73,44 +73,55 @@ static int write_all(int fd, const unsigned char *data, size_t len)
     return 0;
 }
 
-/* A rename is durable only when its directory is. */
-static int sync_parent(const char *path)
+int file_sync(const char *path)
 {
-    char *copy = xstrdup(path);
-    int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int result = fd < 0 ? -1 : fsync(fd);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int result = fd < 0 || fsync(fd) < 0 ? err_sys("%s: cannot sync", path) : 0;
     if (fd >= 0)
         close(fd);
+    return result;
+}
+
+int file_sync_parent(const char *path)
+{
+    char *copy = xstrdup(path);
+    int result = file_sync(dirname(copy));
     free(copy);
     return result;
 }
 
-int file_write(const char *path, const void *data, size_t len)
+int file_write_parts(const char *path, const struct iovec *parts, size_t count)
 {
     char *beside = xasprintf("%s.%d.tmp", path, (int)getpid());
     int fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) {
-        err_sys("%s", beside);
-        free(beside);
-        return -1;
-    }
-    int result = write_all(fd, data, len) < 0 || fsync(fd) < 0 ? -1 : 0;
+    int result = fd < 0 ? -1 : 0;
+    for (size_t i = 0; i < count && result == 0; i++)
+        result = write_all(fd, parts[i].iov_base, parts[i].iov_len);
+    if (result == 0)
+        result = fsync(fd);
     int error = errno;
-    if (close(fd) < 0 && result == 0) {
+    if (fd >= 0 && close(fd) < 0 && result == 0) {
         result = -1;
         error = errno;
     }
-    if (result == 0 && (rename(beside, path) < 0 || sync_parent(path) < 0)) {
+    if (result == 0 && rename(beside, path) < 0) {
         result = -1;
         error = errno;
     }
     if (result < 0) {
-        unlink(beside);
+        if (fd >= 0)
+            unlink(beside);
         errno = error;
         err_sys("%s", path);
     }
     free(beside);
-    return result;
+    return result < 0 ? -1 : file_sync_parent(path);
+}
+
+int file_write(const char *path, const void *data, size_t len)
+{
+    struct iovec part = {(void *)data, len};
+    return file_write_parts(path, &part, 1);
 }
 
 int file_make_dirs(const char *path)

@@ -6,6 +6,7 @@
 #define ATELIER_COMMON_MEM_H
 
 #include <stddef.h>
+#include <sys/uio.h>
 
 void *xmalloc(size_t bytes);
 void *xcalloc(size_t count, size_t size);
@@ -34,6 +35,9 @@ void buf_free(struct buf *b);
  * beside, synced and renamed. */
 int file_read(const char *path, size_t limit, struct buf *out);
 int file_write(const char *path, const void *data, size_t len);
-int file_make_dirs(const char *path); /* mkdir -p */
+int file_write_parts(const char *path, const struct iovec *parts, size_t count); /* one after the other */
+int file_sync(const char *path);                                                 /* fsync of a file or a directory */
+int file_sync_parent(const char *path); /* a file just renamed is durable only when its directory is */
+int file_make_dirs(const char *path);   /* mkdir -p */
 
 #endif

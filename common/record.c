@@ -28,6 +28,14 @@ const struct field_info record_fields[FIELD_COUNT] = {
     [FIELD_REJECT] = {"reject", TYPE_STRING, offsetof(struct record, reject), 4096},
 };
 
+int record_find_field(const void *name, size_t len)
+{
+    for (int f = 0; f < FIELD_COUNT; f++)
+        if (strlen(record_fields[f].name) == len && memcmp(record_fields[f].name, name, len) == 0)
+            return f;
+    return -1;
+}
+
 static void *member(struct record *r, enum field f)
 {
     return (char *)r + record_fields[f].offset;

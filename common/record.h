@@ -37,6 +37,11 @@ struct field_info {
     size_t limit;  /* bytes of a string or of bytes, count of ints; more is an error */
 };
 extern const struct field_info record_fields[FIELD_COUNT];
+int record_find_field(const void *name, size_t len); /* -1: none of that name */
+
+/* Fields unknown here, over which a record is malformed: how many, and their msgpack bytes in all. */
+#define RECORD_MAX_UNKNOWN_FIELDS 1024
+#define RECORD_MAX_UNKNOWN_BYTES (16u << 20)
 
 struct ints {
     int32_t *data;

@@ -9,9 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_UNKNOWN_FIELDS 1024
-#define MAX_UNKNOWN_BYTES (16u << 20)
-
 static int append(void *out, const char *data, size_t len)
 {
     buf_append(out, data, len);
@@ -141,14 +138,6 @@ static int unpack_value(struct record *r, enum field f, struct walk *w)
     return -1;
 }
 
-static int find_field(const struct walk_item *name)
-{
-    for (int f = 0; f < FIELD_COUNT; f++)
-        if (strlen(record_fields[f].name) == name->len && memcmp(record_fields[f].name, name->data, name->len) == 0)
-            return f;
-    return -1;
-}
-
 static int unpack_fields(struct record *r, struct walk *w)
 {
     struct walk_item map, name;
@@ -162,7 +151,7 @@ static int unpack_fields(struct record *r, struct walk *w)
             return err_wrap("record: field name");
         if (name.type != WALK_STRING)
             return err_set(ERR_DATA, "record: a field name is not a string");
-        int f = find_field(&name);
+        int f = record_find_field(name.data, name.len);
         if (f >= 0) {
             if (unpack_value(r, f, w) < 0)
                 return -1;
@@ -171,9 +160,9 @@ static int unpack_fields(struct record *r, struct walk *w)
         if (walk_skip(w) < 0)
             return err_wrap("record: unknown field");
         size_t bytes = (size_t)(w->at - start);
-        if (++r->unknown_count > MAX_UNKNOWN_FIELDS)
-            return err_set(ERR_DATA, "record: more than %d unknown fields", MAX_UNKNOWN_FIELDS);
-        if (buf_try(&r->unknown, bytes, MAX_UNKNOWN_BYTES, "record: unknown fields") < 0)
+        if (++r->unknown_count > RECORD_MAX_UNKNOWN_FIELDS)
+            return err_set(ERR_DATA, "record: more than %d unknown fields", RECORD_MAX_UNKNOWN_FIELDS);
+        if (buf_try(&r->unknown, bytes, RECORD_MAX_UNKNOWN_BYTES, "record: unknown fields") < 0)
             return -1;
         buf_append(&r->unknown, start, bytes);
     }
