@@ -1,0 +1,140 @@
+/*
+ * The fast tables against the plain one: matrix products, convolutions, pictures.
+ */
+#include "compare.h"
+
+/* s: m, n, k, ta, tb, alpha in tenths, beta in tenths */
+static void matmul(struct trial *t, const int *s)
+{
+    struct tensor a = trial_in(t, (size_t)s[0] * s[2], -1, 1), b = trial_in(t, (size_t)s[2] * s[1], -1, 1);
+    size_t n = (size_t)s[0] * s[1];
+    struct tensor c = s[6] ? trial_change(t, n, -1, 1) : trial_out(t, n);
+    t->k->matmul(c, a, b, s[0], s[1], s[2], s[3], s[4], s[5] / 10.0f, s[6] / 10.0f);
+}
+
+/* s: rows, in, out, with bias */
+static void linear(struct trial *t, const int *s)
+{
+    struct tensor x = trial_in(t, (size_t)s[0] * s[1], -1, 1), w = trial_in(t, (size_t)s[1] * s[2], -1, 1);
+    struct tensor bias = s[3] ? trial_in(t, s[2], -1, 1) : tensor_none(), y = trial_out(t, (size_t)s[0] * s[2]);
+    t->k->linear(y, x, w, bias, s[0], s[1], s[2]);
+}
+
+/* s: rows, in, out, with dx and dbias */
+static void linear_backward(struct trial *t, const int *s)
+{
+    struct tensor x = trial_in(t, (size_t)s[0] * s[1], -1, 1), w = trial_in(t, (size_t)s[1] * s[2], -1, 1);
+    struct tensor dy = trial_in(t, (size_t)s[0] * s[2], -1, 1), dw = trial_change(t, (size_t)s[1] * s[2], -1, 1);
+    struct tensor dx = s[3] ? trial_out(t, (size_t)s[0] * s[1]) : tensor_none();
+    struct tensor dbias = s[3] ? trial_change(t, s[2], -1, 1) : tensor_none();
+    t->k->linear_backward(dx, dw, dbias, dy, x, w, s[0], s[1], s[2]);
+}
+
+/* s: batch, height, width, in, out, kernel, with bias */
+static void conv(struct trial *t, const int *s)
+{
+    struct conv_shape c = {s[0], s[1], s[2], s[3], s[4], s[5]};
+    size_t pixels = (size_t)s[0] * s[1] * s[2];
+    struct tensor x = trial_in(t, pixels * c.in, -1, 1);
+    struct tensor w = trial_in(t, (size_t)c.out * c.in * c.kernel * c.kernel, -1, 1);
+    struct tensor bias = s[6] ? trial_in(t, c.out, -1, 1) : tensor_none(), y = trial_out(t, pixels * c.out);
+    t->k->conv(y, x, w, bias, &c);
+}
+
+/* s: batch, height, width, in, out, kernel, with dx and dbias */
+static void conv_backward(struct trial *t, const int *s)
+{
+    struct conv_shape c = {s[0], s[1], s[2], s[3], s[4], s[5]};
+    size_t pixels = (size_t)s[0] * s[1] * s[2], weights = (size_t)c.out * c.in * c.kernel * c.kernel;
+    struct tensor x = trial_in(t, pixels * c.in, -1, 1), w = trial_in(t, weights, -1, 1);
+    struct tensor dy = trial_in(t, pixels * c.out, -1, 1), dw = trial_change(t, weights, -1, 1);
+    struct tensor dx = s[6] ? trial_out(t, pixels * c.in) : tensor_none();
+    struct tensor dbias = s[6] ? trial_change(t, c.out, -1, 1) : tensor_none();
+    t->k->conv_backward(dx, dw, dbias, dy, x, w, &c);
+}
+
+/* s: batch, height, width, channels, patch */
+static void patches(struct trial *t, const int *s)
+{
+    size_t n = (size_t)s[0] * s[1] * s[2] * s[3];
+    struct tensor x = trial_in(t, n, -1, 1), y = trial_out(t, n);
+    t->k->patches(y, x, s[0], s[1], s[2], s[3], s[4]);
+}
+
+/* s: batch, height, width, channels */
+static void maxpool(struct trial *t, const int *s)
+{
+    size_t n = (size_t)s[0] * s[1] * s[2] * s[3];
+    struct tensor x = trial_in(t, n, -1, 1), y = trial_out(t, n / 4);
+    t->k->maxpool(y, x, s[0], s[1], s[2], s[3]);
+}
+
+static void maxpool_backward(struct trial *t, const int *s)
+{
+    size_t n = (size_t)s[0] * s[1] * s[2] * s[3];
+    struct tensor x = trial_in_steps(t, n, 0, 4), dy = trial_in(t, n / 4, -1, 1), dx = trial_out(t, n);
+    t->k->maxpool_backward(dx, dy, x, s[0], s[1], s[2], s[3]);
+}
+
+static void upsample(struct trial *t, const int *s)
+{
+    size_t n = (size_t)s[0] * s[1] * s[2] * s[3];
+    struct tensor x = trial_in(t, n, -1, 1), y = trial_out(t, n * 4);
+    t->k->upsample(y, x, s[0], s[1], s[2], s[3]);
+}
+
+static void upsample_backward(struct trial *t, const int *s)
+{
+    size_t n = (size_t)s[0] * s[1] * s[2] * s[3];
+    struct tensor dy = trial_in(t, n * 4, -1, 1), dx = trial_out(t, n);
+    t->k->upsample_backward(dx, dy, s[0], s[1], s[2], s[3]);
+}
+
+#define LINEAR_SHAPES                                                                                                  \
+    {                                                                                                                  \
+        {1, 1, 1, 1}, {1, 3, 7, 0}, {3, 17, 33, 1}, {7, 33, 17, 0}, {17, 64, 16, 1}, {33, 100, 65, 1},                 \
+            {2, 513, 31, 1}, {65, 16, 129, 1}, {300, 48, 24, 1}, {31, 257, 6, 0},                                      \
+    }
+
+/* The demo's sizes, the release's in miniature, and sizes beside the widths of vectors and tiles. */
+#define CONV_SHAPES                                                                                                    \
+    {                                                                                                                  \
+        {1, 1, 1, 1, 1, 1, 1}, {1, 1, 1, 3, 7, 3, 1}, {2, 3, 5, 1, 17, 3, 0}, {3, 7, 2, 7, 3, 3, 1},                   \
+            {1, 5, 9, 17, 33, 3, 1}, {2, 8, 8, 33, 17, 1, 1}, {1, 32, 32, 3, 24, 7, 0}, {2, 16, 16, 32, 32, 3, 1},     \
+            {1, 17, 3, 16, 48, 3, 1}, {3, 4, 4, 64, 15, 3, 0}, {1, 2, 31, 5, 31, 5, 1}, {2, 8, 8, 48, 6, 1, 1},        \
+            {1, 3, 3, 65, 9, 7, 1}, {1, 1, 40, 8, 128, 3, 1}, {5, 9, 9, 12, 20, 3, 1},                                 \
+    }
+
+#define PICTURE_SHAPES                                                                                                 \
+    {                                                                                                                  \
+        {1, 2, 2, 1}, {1, 2, 4, 3}, {3, 6, 2, 7}, {2, 4, 6, 17}, {1, 8, 8, 33}, {2, 16, 16, 16}, {1, 2, 2, 100},       \
+    }
+
+static const struct operation OPERATIONS[] = {
+    {"matmul",
+     matmul,
+     1e-6,
+     {{1, 1, 1, 0, 0, 10, 0},
+      {3, 7, 1, 1, 0, 10, 10},
+      {7, 3, 17, 0, 1, 5, 0},
+      {17, 33, 7, 1, 1, 10, 3},
+      {33, 17, 65, 0, 0, -7, 0},
+      {64, 48, 129, 1, 0, 10, 10},
+      {5, 100, 31, 0, 1, 10, 10},
+      {130, 6, 33, 1, 1, 3, 0},
+      {31, 31, 300, 0, 0, 10, 5}}},
+    {"linear", linear, 1e-6, LINEAR_SHAPES},
+    {"linear_backward", linear_backward, 1e-6, LINEAR_SHAPES},
+    {"conv", conv, 1e-6, CONV_SHAPES},
+    {"conv_backward", conv_backward, 1e-6, CONV_SHAPES},
+    {"patches", patches, 0, {{1, 2, 2, 1, 1}, {1, 4, 8, 3, 4}, {2, 6, 9, 3, 3}, {3, 8, 8, 7, 2}}},
+    {"maxpool", maxpool, 0, PICTURE_SHAPES},
+    {"maxpool_backward", maxpool_backward, 0, PICTURE_SHAPES},
+    {"upsample", upsample, 0, PICTURE_SHAPES},
+    {"upsample_backward", upsample_backward, 1e-6, PICTURE_SHAPES},
+};
+
+int main(void)
+{
+    return compare_all(OPERATIONS, sizeof OPERATIONS / sizeof *OPERATIONS);
+}
