@@ -1,12 +1,13 @@
 /*
  * The operations that have a version for the instruction set this file is compiled for (ISA: avx2 or avx512).
  */
-#include "kernels/cpu/isa.h"
+#include "kernels/cpu/isa/fast.h"
 
-#define JOIN(a, b, c) a##b##c
-#define FILL(isa) JOIN(kernels_, isa, _fill)
+#define FILL_JOIN(isa) kernels_##isa##_fill
+#define FILL(isa) FILL_JOIN(isa)
 
 void FILL(ISA)(struct kernels *k)
 {
-    (void)k;
+    FN(fast_products)(k);
+    FN(fast_convolution)(k);
 }
