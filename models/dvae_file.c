@@ -62,10 +62,10 @@ static struct dvae_config config_of(const struct part *encoder, const struct par
 static const struct weight *tensor_of(const struct dvae *d, int i, const struct part *encoder,
                                       const struct part *decoder)
 {
-    bool of_decoder = d->config.init > 0 && i >= d->decoder.input.param;
-    const struct part *part = of_decoder ? decoder : encoder;
-    char *name = xasprintf("%s%s", part->prefix, strchr(d->params.list[i].name, '.') + 1);
-    const struct weight *t = param_find(&d->params, i, part->w, name);
+    const struct param *p = &d->params.list[i];
+    const struct part *part = d->config.init > 0 && i >= d->decoder.input.param ? decoder : encoder;
+    char *name = xasprintf("%s%s", part->prefix, strchr(p->name, '.') + 1);
+    const struct weight *t = params_tensor(part->w, name, p->ndim, p->shape);
     free(name);
     return t;
 }
@@ -79,8 +79,12 @@ static int fill(struct dvae *d, const struct part *encoder, const struct part *d
     }
     if (dvae_alloc(d) != 0)
         return -1;
-    for (int i = 0; i < d->params.count; i++)
-        param_load(&d->params, i, tensor_of(d, i, encoder, decoder));
+    for (int i = 0; i < d->params.count; i++) {
+        float *values = xmalloc(d->params.list[i].count * sizeof *values);
+        weight_to_floats(tensor_of(d, i, encoder, decoder), values);
+        d->k->upload(param_value(&d->params, i), values, d->params.list[i].count);
+        free(values);
+    }
     return 0;
 }
 

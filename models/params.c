@@ -101,36 +101,27 @@ static void print_shape(char *out, size_t size, const int64_t *shape, int ndim)
         snprintf(out + len, size - len, "]");
 }
 
-const struct weight *param_find(const struct params *p, int i, const struct weights *w, const char *name)
+const struct weight *params_tensor(const struct weights *w, const char *name, int ndim, const int64_t *shape)
 {
-    const struct param *q = &p->list[i];
     const struct weight *t = weights_find(w, name);
     if (!t) {
         err_set(ERR_DATA, "tensor %s is missing; is this a file of another model or version?", name);
         return NULL;
     }
-    if (t->ndim == q->ndim && memcmp(t->shape, q->shape, (size_t)q->ndim * sizeof *q->shape) == 0)
+    if (t->ndim == ndim && memcmp(t->shape, shape, (size_t)ndim * sizeof *shape) == 0)
         return t;
     char has[160], needs[160];
     print_shape(has, sizeof has, t->shape, t->ndim);
-    print_shape(needs, sizeof needs, q->shape, q->ndim);
+    print_shape(needs, sizeof needs, shape, ndim);
     err_set(ERR_DATA, "tensor %s has shape %s, but this model needs %s", name, has, needs);
     return NULL;
-}
-
-void param_load(struct params *p, int i, const struct weight *t)
-{
-    float *values = xmalloc(p->list[i].count * sizeof *values);
-    weight_to_floats(t, values);
-    p->k->upload(param_value(p, i), values, p->list[i].count);
-    free(values);
 }
 
 static const struct weight *find(const struct params *p, int i, const struct weights *w, const char *prefix)
 {
     char name[sizeof p->list[i].name + 64];
     snprintf(name, sizeof name, "%s%s", prefix, p->list[i].name);
-    return param_find(p, i, w, name);
+    return params_tensor(w, name, p->list[i].ndim, p->list[i].shape);
 }
 
 int params_check(const struct params *p, const struct weights *w, const char *prefix)
@@ -146,8 +137,12 @@ int params_load(struct params *p, const struct weights *w, const char *prefix)
 {
     if (params_check(p, w, prefix) != 0)
         return -1;
-    for (int i = 0; i < p->count; i++)
-        param_load(p, i, find(p, i, w, prefix));
+    for (int i = 0; i < p->count; i++) {
+        float *values = xmalloc(p->list[i].count * sizeof *values);
+        weight_to_floats(find(p, i, w, prefix), values);
+        p->k->upload(param_value(p, i), values, p->list[i].count);
+        free(values);
+    }
     return 0;
 }
 

@@ -54,10 +54,9 @@ int params_check(const struct params *p, const struct weights *w, const char *pr
 /* Copies every parameter from `w`, where it is called `prefix` + name; a missing one, or another shape, is an error
  * that names it. 0 or -1. */
 int params_load(struct params *p, const struct weights *w, const char *prefix);
-/* The same for one parameter, for files with names of their own: its tensor, called `name`, or NULL with an error; and
- * copying it. */
-const struct weight *param_find(const struct params *p, int i, const struct weights *w, const char *name);
-void param_load(struct params *p, int i, const struct weight *t);
+/* For files with names of their own: the tensor called `name`, or NULL with an error when it is missing or has another
+ * shape. */
+const struct weight *params_tensor(const struct weights *w, const char *name, int ndim, const int64_t *shape);
 /* Writes all parameters of a slab laid out like p->values (values, averages, moments) with metadata (key, value, ...,
  * NULL). 0 or -1. */
 int params_save(const struct params *p, struct tensor slab, const char *path, const char *const *meta);
