@@ -8,6 +8,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#undef err_set
+#undef err_sys
+#undef err_wrap
+
 #define TEXT_BYTES 2048
 
 static _Thread_local char text[TEXT_BYTES];

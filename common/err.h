@@ -26,6 +26,15 @@ int err_sys(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Puts "context: " in front of the present text and keeps its code; always returns -1. */
 int err_wrap(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* Tells compilers and analysers that these return -1, so that they follow the failing path no further. */
+static inline int err_failed(void)
+{
+    return -1;
+}
+#define err_set(...) (err_set(__VA_ARGS__), err_failed())
+#define err_sys(...) (err_sys(__VA_ARGS__), err_failed())
+#define err_wrap(...) (err_wrap(__VA_ARGS__), err_failed())
+
 const char *err_text(void);
 int err_code(void);
 
