@@ -1,0 +1,125 @@
+/*
+ * The kinds of sources and sinks by their schemes, and what is common to all (endpoint.h).
+ */
+#include "common/endpoint.h"
+#include "common/err.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* The links ipc:// and tcp:// will be two more kinds here. */
+static const struct source_kind *const source_kinds[] = {&source_stream, &source_jsonl, &source_text,
+                                                         &source_tar,    &source_dir,   &source_lmdb};
+static const struct sink_kind *const sink_kinds[] = {&sink_stream, &sink_jsonl, &sink_text,
+                                                     &sink_tar,    &sink_dir,   &sink_lmdb};
+#define KINDS "known are -, jsonl:FILE, text:FILE, tar:PATTERN, dir:PATH and lmdb:PATH"
+
+struct source {
+    const struct source_kind *kind;
+    void *self;
+    uint64_t from;
+};
+
+struct sink {
+    const struct sink_kind *kind;
+    void *self;
+    bool keep_rejects;
+};
+
+/* What stands behind "scheme:", or NULL when the URI has another scheme. */
+static const char *rest_of(const char *uri, const char *scheme)
+{
+    if (strcmp(scheme, "-") == 0)
+        return strcmp(uri, "-") == 0 ? uri : NULL;
+    size_t len = strlen(scheme);
+    return strncmp(uri, scheme, len) == 0 && uri[len] == ':' ? uri + len + 1 : NULL;
+}
+
+int source_open(struct source **s, const char *uri, const struct source_options *options)
+{
+    for (size_t i = 0; i < sizeof source_kinds / sizeof *source_kinds; i++) {
+        const char *rest = rest_of(uri, source_kinds[i]->scheme);
+        if (rest == NULL)
+            continue;
+        void *self = NULL;
+        if (*rest == 0)
+            return err_set(ERR_USAGE, "%s: the part behind '%s:' is missing", uri, source_kinds[i]->scheme);
+        if (source_kinds[i]->open(&self, rest, options) < 0)
+            return err_wrap("cannot read from %s", uri);
+        *s = xmalloc(sizeof **s);
+        **s = (struct source){source_kinds[i], self, options->from};
+        return 0;
+    }
+    return err_set(ERR_USAGE, "%s: no kind of source; " KINDS, uri);
+}
+
+int source_next(struct source *s, struct record *r)
+{
+    for (;;) {
+        int got = s->kind->next(s->self, r);
+        if (got <= 0 || !record_has(r, FIELD_ID) || r->id >= s->from)
+            return got;
+    }
+}
+
+double source_fraction(const struct source *s)
+{
+    return s->kind->fraction ? s->kind->fraction(s->self) : -1;
+}
+
+bool source_is_foreign(const struct source *s)
+{
+    return s->kind->foreign;
+}
+
+void source_close(struct source **s)
+{
+    if (*s == NULL)
+        return;
+    (*s)->kind->close((*s)->self);
+    free(*s);
+    *s = NULL;
+}
+
+int sink_open(struct sink **s, const char *uri, const struct sink_options *options)
+{
+    for (size_t i = 0; i < sizeof sink_kinds / sizeof *sink_kinds; i++) {
+        const char *rest = rest_of(uri, sink_kinds[i]->scheme);
+        if (rest == NULL)
+            continue;
+        void *self = NULL;
+        if (*rest == 0)
+            return err_set(ERR_USAGE, "%s: the part behind '%s:' is missing", uri, sink_kinds[i]->scheme);
+        if (sink_kinds[i]->open(&self, rest, options) < 0)
+            return err_wrap("cannot write to %s", uri);
+        *s = xmalloc(sizeof **s);
+        **s = (struct sink){sink_kinds[i], self, options->keep_rejects};
+        return 0;
+    }
+    return err_set(ERR_USAGE, "%s: no kind of sink; " KINDS, uri);
+}
+
+int sink_put(struct sink *s, const struct record *r)
+{
+    if (s->kind->foreign && record_has(r, FIELD_REJECT) && !s->keep_rejects)
+        return 0;
+    return s->kind->put(s->self, r);
+}
+
+int sink_finish(struct sink *s)
+{
+    return s->kind->finish(s->self);
+}
+
+bool sink_is_durable(const struct sink *s)
+{
+    return s->kind->durable;
+}
+
+void sink_close(struct sink **s)
+{
+    if (*s == NULL)
+        return;
+    (*s)->kind->close((*s)->self);
+    free(*s);
+    *s = NULL;
+}
