@@ -20,12 +20,12 @@ static size_t aligned(size_t count)
     return (count + ALIGN - 1) / ALIGN * ALIGN;
 }
 
-int params_add(struct params *p, bool decay, enum init init, float std, int ndim, const int64_t *shape,
+int params_add(struct params *p, bool decay, enum init init, float scale, int ndim, const int64_t *shape,
                const char *name_format, ...)
 {
     p->list = xrealloc(p->list, (size_t)(p->count + 1) * sizeof *p->list);
     struct param *q = &p->list[p->count];
-    *q = (struct param){.ndim = ndim, .count = 1, .offset = p->total, .decay = decay, .init = init, .std = std};
+    *q = (struct param){.ndim = ndim, .count = 1, .offset = p->total, .decay = decay, .init = init, .scale = scale};
     assert(ndim <= (int)(sizeof q->shape / sizeof *q->shape));
     for (int i = 0; i < ndim; i++) {
         q->shape[i] = shape[i];
@@ -64,7 +64,7 @@ void params_free(struct params *p)
     *p = (struct params){0};
 }
 
-static void draw_normals(float *out, size_t count, float std, uint64_t key, int index)
+static void draw_normals(float *out, size_t count, float scale, uint64_t key, int index)
 {
     for (size_t i = 0; i < count; i += 4) {
         struct random4 r = random_philox(key, (uint64_t)index, i / 4);
@@ -72,7 +72,7 @@ static void draw_normals(float *out, size_t count, float std, uint64_t key, int 
         random_normal2(r.v[0], r.v[1], n);
         random_normal2(r.v[2], r.v[3], n + 2);
         for (size_t j = 0; j < 4 && i + j < count; j++)
-            out[i + j] = std * n[j];
+            out[i + j] = scale * n[j];
     }
 }
 
@@ -82,11 +82,12 @@ void params_init(struct params *p, uint64_t seed)
     for (int i = 0; i < p->count; i++) {
         const struct param *q = &p->list[i];
         if (q->init != INIT_NORMAL) {
-            p->k->fill(param_value(p, i), q->init == INIT_ONE, q->count);
+            float value = q->init == INIT_ONE ? 1 : q->init == INIT_CONSTANT ? q->scale : 0;
+            p->k->fill(param_value(p, i), value, q->count);
             continue;
         }
         float *draws = xmalloc(q->count * sizeof *draws);
-        draw_normals(draws, q->count, q->std, key, i);
+        draw_normals(draws, q->count, q->scale, key, i);
         p->k->upload(param_value(p, i), draws, q->count);
         free(draws);
     }

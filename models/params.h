@@ -9,7 +9,7 @@
 #include "common/weights.h"
 #include "kernels/kernels.h"
 
-enum init { INIT_ZERO, INIT_ONE, INIT_NORMAL /* times `std` */ };
+enum init { INIT_ZERO, INIT_ONE, INIT_CONSTANT /* `scale` */, INIT_NORMAL /* times `scale` */ };
 
 struct param {
     char name[96];
@@ -18,7 +18,7 @@ struct param {
     size_t count, offset; /* elements; place in the slabs */
     bool decay;           /* weight decay applies */
     enum init init;
-    float std;
+    float scale;
 };
 
 struct params {
@@ -30,7 +30,7 @@ struct params {
 };
 
 /* Building the table: returns the new parameter's index. `shape` ends at ndim. */
-int params_add(struct params *p, bool decay, enum init init, float std, int ndim, const int64_t *shape,
+int params_add(struct params *p, bool decay, enum init init, float scale, int ndim, const int64_t *shape,
                const char *name_format, ...) __attribute__((format(printf, 7, 8)));
 /* Allocates the slabs, zeroed. 0 or -1. */
 int params_alloc(struct params *p, const struct kernels *k, bool with_grads);
