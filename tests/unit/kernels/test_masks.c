@@ -12,6 +12,7 @@
 #include "common/mem.h"
 #include "common/random.h"
 #include "kernels/kernels.h"
+#include "near.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -127,9 +128,9 @@ static void check_values(const struct kernels *k, const struct attention_shape *
                 for (size_t e = 0; e < d; e++)
                     sum[e] += weight * x[(3 * j + 2) * width + h * d + e];
             }
-            assert_float_equal(((float *)lse.data)[h * s->states + i], log(total), 1e-5);
+            assert_near(((float *)lse.data)[h * s->states + i], log(total), 1e-5);
             for (size_t e = 0; e < d; e++)
-                assert_float_equal(((float *)out.data)[i * width + h * d + e], sum[e] / total, 1e-5);
+                assert_near(((float *)out.data)[i * width + h * d + e], sum[e] / total, 1e-5);
         }
     free(qkv.data);
     free(out.data);
@@ -168,7 +169,7 @@ static void check_step(const struct kernels *k, struct attention_shape s)
         k->attention_step(step, now, qkv, cache, p, &s);
         for (size_t i = 0; i < CANDIDATES * width; i++) {
             size_t whole = (i / width * s.states + s.prefix + p) * width + i % width;
-            assert_float_equal(((float *)step.data)[i], ((float *)out.data)[whole], 1e-5);
+            assert_near(((float *)step.data)[i], ((float *)out.data)[whole], 1e-5);
         }
     }
     struct tensor all[] = {qkv, out, lse, now, cache, step};
