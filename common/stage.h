@@ -18,6 +18,9 @@ struct stage_output; /* where process puts its records */
 /* Passes a record on (a reject too). 0 or -1. The record stays the caller's. */
 int stage_emit(struct stage_output *out, const struct record *r);
 
+/* What --out names: "dir:out". */
+const char *stage_output_uri(const struct stage_output *out);
+
 /* Adds to a named counter of the statistics file and the final line, beside records, kept and rejected. */
 void stage_count(struct stage_output *out, const char *name, uint64_t n);
 

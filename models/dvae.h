@@ -34,10 +34,6 @@ int dvae_grid(const struct dvae *d);
  * Sizes are read off the tensors' shapes. `side` 0: what the file was trained at (metadata), else 256. 0 or -1. */
 int dvae_open(struct dvae **d, const struct kernels *k, const char *path, const char *decoder_path, int side,
               int batch);
-/* The same from tensors already read: the encoder's are called `encoder` + "blocks...", the decoder's `decoder` +
- * "blocks...", or there is none (NULL). 0 or -1. */
-int dvae_open_weights(struct dvae **d, const struct kernels *k, const struct weights *w, const char *encoder,
-                      const char *decoder, int side, int batch);
 /* Writes a slab laid out like the parameters (values or averages) with the configuration as metadata. */
 int dvae_save(const struct dvae *d, struct tensor slab, const char *path);
 

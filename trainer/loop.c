@@ -1,0 +1,362 @@
+/* The loop of every task: steps, step size, averages, metrics, checkpoints, resuming. */
+#include "common/checkpoint.h"
+#include "common/err.h"
+#include "common/log.h"
+#include "common/stage.h"
+#include "models/optimizer.h"
+#include "trainer/trainer.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define KEPT_LIMIT ((size_t)1 << 30) /* bytes of a vocabulary */
+#define STATE_LIMIT (1u << 20)       /* bytes of a state.json */
+
+struct loop {
+    struct trainer *t;
+    const struct task *task;
+    struct optimizer optimizer;
+    struct tensor average; /* slab; data NULL when no average is kept */
+    FILE *metrics;
+    double clock; /* when the present stretch of training began, less what was elapsed before */
+};
+
+static double now(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (double)ts.tv_sec + (double)ts.tv_nsec * 1e-9;
+}
+
+void metrics_add(struct metrics *m, const char *name, double value)
+{
+    m->name[m->count] = name;
+    m->value[m->count++] = value;
+}
+
+double cosine(double a, double b, double f)
+{
+    return b + (a - b) * 0.5 * (1 + cos(M_PI * fmin(1, fmax(0, f))));
+}
+
+double trainer_progress(const struct trainer *t, int64_t length)
+{
+    if (length)
+        return fmin(1, (double)t->state.step / (double)length);
+    if (t->settings.minutes > 0)
+        return fmin(1, t->state.elapsed / (60 * t->settings.minutes));
+    return fmin(1, (double)t->state.step / (double)t->settings.steps);
+}
+
+int trainer_micro(const struct trainer *t)
+{
+    int64_t micro = t->settings.micro;
+    return (int)(micro && micro < t->settings.batch ? micro : t->settings.batch);
+}
+
+int trainer_keep(const char *from, const char *run, const char *name)
+{
+    struct buf file = {0};
+    char *path = xasprintf("%s/%s", run, name);
+    int rc = file_read(from, KEPT_LIMIT, &file) ? -1 : file_write(path, file.data, file.len);
+    buf_free(&file);
+    free(path);
+    return rc;
+}
+
+static float step_size(const struct trainer *t)
+{
+    const struct settings *s = &t->settings;
+    double warm = s->warmup ? fmin(1, (double)(t->state.step + 1) / (double)s->warmup) : 1;
+    if (s->plateau)
+        return (float)(warm * s->lr * pow(0.5, (double)t->state.halvings));
+    return (float)(warm * cosine(s->lr, s->lr_end, trainer_progress(t, s->lr_steps)));
+}
+
+/* Halves the step size when a window of updates was no better than the best before it. */
+static void watch_plateau(struct trainer *t, double loss)
+{
+    struct run_state *s = &t->state;
+    s->window_sum += loss;
+    if (!t->settings.plateau || ++s->window < (uint64_t)t->settings.plateau)
+        return;
+    double mean = s->window_sum / (double)s->window;
+    if (s->best_mean > 0 && mean >= s->best_mean && s->halvings < (uint64_t)t->settings.halvings) {
+        s->halvings++;
+        log_info("step %" PRIu64 ": the loss has stopped falling; step size halved to %.3g", s->step,
+                 t->settings.lr * pow(0.5, (double)s->halvings));
+    }
+    if (s->best_mean == 0 || mean < s->best_mean)
+        s->best_mean = mean;
+    s->window = 0;
+    s->window_sum = 0;
+}
+
+static int state_save(const struct run_state *s, const char *dir)
+{
+    char text[1024];
+    int n = snprintf(text, sizeof text,
+                     "{\"step\": %" PRIu64 ", \"position\": %" PRIu64 ", \"elapsed\": %.17g, \"best_mean\": %.17g, "
+                     "\"window_sum\": %.17g, \"window\": %" PRIu64 ", \"halvings\": %" PRIu64 ", \"skipped\": %" PRIu64
+                     "}\n",
+                     s->step, s->position, s->elapsed, s->best_mean, s->window_sum, s->window, s->halvings, s->skipped);
+    char *path = xasprintf("%s/state.json", dir);
+    int rc = file_write(path, text, (size_t)n);
+    free(path);
+    return rc;
+}
+
+static int state_load(struct run_state *s, const char *dir)
+{
+    struct buf file = {0};
+    char *path = xasprintf("%s/state.json", dir);
+    json_error_t error;
+    json_int_t step, position, window, halvings, skipped;
+    int rc = file_read(path, STATE_LIMIT, &file);
+    json_t *j = rc ? NULL : json_loadb((const char *)file.data, file.len, 0, &error);
+    if (!rc && (!j || json_unpack_ex(j, &error, 0, "{sI sI sF sF sF sI sI sI}", "step", &step, "position", &position,
+                                     "elapsed", &s->elapsed, "best_mean", &s->best_mean, "window_sum", &s->window_sum,
+                                     "window", &window, "halvings", &halvings, "skipped", &skipped))) {
+        rc = err_set(ERR_DATA, "%s: %s", path, error.text);
+    } else if (!rc) {
+        s->step = (uint64_t)step;
+        s->position = (uint64_t)position;
+        s->window = (uint64_t)window;
+        s->halvings = (uint64_t)halvings;
+        s->skipped = (uint64_t)skipped;
+    }
+    json_decref(j);
+    buf_free(&file);
+    free(path);
+    return rc;
+}
+
+/* One slab of the checkpoint, as safetensors. */
+static int slab_save(struct params *p, struct tensor slab, const char *dir, const char *name)
+{
+    char *path = xasprintf("%s/%s.safetensors", dir, name);
+    const char *const meta[] = {"kind", name, NULL};
+    int rc = params_save(p, slab, path, meta);
+    free(path);
+    return rc;
+}
+
+static int slab_load(struct params *p, struct tensor slab, const char *dir, const char *name)
+{
+    char *path = xasprintf("%s/%s.safetensors", dir, name);
+    struct weights *w;
+    int rc = weights_load(&w, path);
+    if (!rc) {
+        struct params view = *p;
+        view.values = slab;
+        rc = params_load(&view, w, "");
+        weights_free(&w);
+    }
+    if (rc)
+        err_wrap("%s", path);
+    free(path);
+    return rc;
+}
+
+static int write_checkpoint(struct loop *l)
+{
+    struct trainer *t = l->t;
+    struct params *p = l->task->params(t);
+    char *dir = NULL;
+    bool averaged = l->average.data;
+    int rc = checkpoint_begin(t->settings.run, &dir);
+    if (!rc)
+        rc = slab_save(p, p->values, dir, "weights") || slab_save(p, l->optimizer.m, dir, "mean") ||
+             slab_save(p, l->optimizer.v, dir, "variance") || (averaged && slab_save(p, l->average, dir, "average")) ||
+             state_save(&t->state, dir);
+    if (!rc)
+        rc = checkpoint_commit(t->settings.run, t->state.step);
+    free(dir);
+    if (rc)
+        return -1;
+    char *path = xasprintf("%s/model.safetensors", t->settings.run);
+    rc = l->task->save(t, averaged ? l->average : p->values, path);
+    free(path);
+    return rc;
+}
+
+static int write_pictures(struct loop *l)
+{
+    struct image sheet = {0};
+    int rc = l->task->pictures ? l->task->pictures(l->t, &sheet) : 0;
+    if (rc == 1) {
+        struct buf png = {0};
+        char *dir = xasprintf("%s/pictures", l->t->settings.run);
+        char *path = xasprintf("%s/step-%09" PRIu64 ".png", dir, l->t->state.step);
+        rc = file_make_dirs(dir) || image_encode_png(&sheet, &png) || file_write(path, png.data, png.len) ? -1 : 0;
+        free(dir);
+        free(path);
+        buf_free(&png);
+        image_free(&sheet);
+    }
+    return rc ? -1 : curve_write(l->t->settings.run, l->task->name);
+}
+
+/* Opens metrics.jsonl behind the line of the present step: what came after the checkpoint will be written again. */
+static int open_metrics(struct loop *l)
+{
+    char *path = xasprintf("%s/metrics.jsonl", l->t->settings.run);
+    l->metrics = fopen(path, "a+");
+    int rc = l->metrics ? 0 : err_sys("%s", path);
+    if (!rc) {
+        char line[2048];
+        long keep = 0;
+        uint64_t step;
+        rewind(l->metrics);
+        while (fgets(line, sizeof line, l->metrics) && sscanf(line, "{\"step\": %" SCNu64, &step) == 1 &&
+               step <= l->t->state.step && strchr(line, '\n'))
+            keep = ftell(l->metrics);
+        if (ftruncate(fileno(l->metrics), keep))
+            rc = err_sys("%s", path);
+        fseek(l->metrics, 0, SEEK_END);
+    }
+    free(path);
+    return rc;
+}
+
+static int open_run(struct loop *l)
+{
+    struct trainer *t = l->t;
+    struct params *p = l->task->params(t);
+    char *dir = NULL;
+    if (optimizer_new(&l->optimizer, p))
+        return -1;
+    if (t->settings.average > 0) {
+        l->average = t->k->alloc(p->total, F32);
+        if (!l->average.data)
+            return err_wrap("averaged weights");
+    }
+    int found = checkpoint_latest(t->settings.run, &dir, &t->state.step);
+    int rc = found < 0 ? -1 : 0;
+    if (found == 1) {
+        rc = state_load(&t->state, dir) || slab_load(p, p->values, dir, "weights") ||
+             slab_load(p, l->optimizer.m, dir, "mean") || slab_load(p, l->optimizer.v, dir, "variance") ||
+             (l->average.data && slab_load(p, l->average, dir, "average"));
+        l->optimizer.step = (int)(t->state.step - t->state.skipped);
+        if (!rc)
+            log_info("%s: goes on from step %" PRIu64, t->settings.run, t->state.step);
+    } else if (!rc) {
+        params_init(p, (uint64_t)t->settings.seed);
+        rc = l->task->start ? l->task->start(t) : 0;
+        if (l->average.data)
+            t->k->copy(l->average, p->values, p->total);
+    }
+    free(dir);
+    return rc ? -1 : open_metrics(l);
+}
+
+static int write_settings(const struct trainer *t)
+{
+    struct buf text = {0};
+    char *path = xasprintf("%s/settings.json", t->settings.run);
+    settings_to_json(&t->settings, t->bit, &text);
+    int rc = file_make_dirs(t->settings.run) ? -1 : file_write(path, text.data, text.len);
+    buf_free(&text);
+    free(path);
+    return rc;
+}
+
+static bool finished(const struct trainer *t)
+{
+    return t->settings.minutes > 0 ? t->state.elapsed >= 60 * t->settings.minutes
+                                   : t->state.step >= (uint64_t)t->settings.steps;
+}
+
+static void say_metrics(struct loop *l, const struct metrics *m, float lr, float norm, double seconds)
+{
+    const struct trainer *t = l->t;
+    fprintf(l->metrics, "{\"step\": %" PRIu64, t->state.step);
+    for (int i = 0; i < m->count; i++)
+        fprintf(l->metrics, ", \"%s\": %.6g", m->name[i], isfinite(m->value[i]) ? m->value[i] : 1e30);
+    fprintf(l->metrics, ", \"lr\": %.6g, \"norm\": %.6g, \"seconds\": %.4f}\n", lr, isfinite(norm) ? norm : 1e30,
+            seconds);
+    double f = trainer_progress(t, 0);
+    log_progress("%s step %" PRIu64 " (%.0f%%)  %s %.4f  %.0f samples/s  ETA %.0f s", l->task->name, t->state.step,
+                 100 * f, m->name[0], m->value[0], (double)t->settings.batch / seconds,
+                 f > 0 ? t->state.elapsed * (1 - f) / f : 0);
+}
+
+static int one_step(struct loop *l)
+{
+    struct trainer *t = l->t;
+    const struct settings *s = &t->settings;
+    struct params *p = l->task->params(t);
+    struct metrics m = {0};
+    double begin = now();
+    t->k->fill(p->grads, 0, p->total);
+    if (l->task->step(t, &m))
+        return -1;
+    struct optimizer_settings o = {
+        .lr = step_size(t),
+        .beta1 = (float)s->beta1,
+        .beta2 = (float)s->beta2,
+        .eps = (float)s->eps,
+        .decay = (float)s->decay,
+        .v_max = s->v_max > 0 ? (float)s->v_max : INFINITY,
+        .clip_norm = s->clip > 0 ? (float)s->clip : INFINITY,
+    };
+    float norm = optimizer_step(&l->optimizer, &o);
+    if (!isfinite(norm))
+        t->state.skipped++;
+    t->state.step++;
+    if (l->average.data && t->state.step % (uint64_t)s->average_every == 0)
+        t->k->lerp(l->average, p->values, (float)s->average, p->total);
+    if (isfinite(m.value[0]))
+        watch_plateau(t, m.value[0]);
+    t->state.elapsed = now() - l->clock;
+    say_metrics(l, &m, o.lr, norm, now() - begin);
+    return ferror(l->metrics) ? err_sys("%s/metrics.jsonl", s->run) : 0;
+}
+
+static int train(struct loop *l)
+{
+    struct trainer *t = l->t;
+    const struct settings *s = &t->settings;
+    l->clock = now() - t->state.elapsed;
+    uint64_t saved = t->state.step;
+    while (!finished(t) && !stage_stopping()) {
+        if (one_step(l))
+            return -1;
+        if (t->state.step % (uint64_t)s->checkpoint_every == 0) {
+            if (write_checkpoint(l))
+                return -1;
+            saved = t->state.step;
+        }
+        if (s->pictures_every && t->state.step % (uint64_t)s->pictures_every == 0 && write_pictures(l))
+            return -1;
+    }
+    fflush(l->metrics);
+    if (t->state.step != saved && write_checkpoint(l))
+        return -1;
+    return s->pictures_every && finished(t) ? write_pictures(l) : 0;
+}
+
+int trainer_run(struct trainer *t, const struct task *task)
+{
+    struct loop l = {.t = t, .task = task};
+    int rc = write_settings(t) || task->open(t) || open_run(&l) || train(&l) ? -1 : 0;
+    if (!rc)
+        log_info("%s: %s at step %" PRIu64 ", %.0f s of training; %s/model.safetensors", task->name,
+                 finished(t) ? "done" : "stopped; the same command goes on", t->state.step, t->state.elapsed,
+                 t->settings.run);
+    if (l.metrics && fclose(l.metrics) && !rc)
+        rc = err_sys("%s/metrics.jsonl", t->settings.run);
+    optimizer_free(&l.optimizer);
+    if (l.average.data)
+        t->k->free(l.average);
+    task->close(t);
+    return rc;
+}

@@ -1,0 +1,113 @@
+/*
+ * atelier-trainer: trains one of the three models.
+ *
+ *   atelier-trainer dvae  --preset small --data tar:train.tar --run runs/dvae
+ *   atelier-trainer prior --preset small --data lmdb:codes --vocab bpe.json --dvae runs/dvae --run runs/prior
+ *   atelier-trainer clip  --preset small --data tar:train.tar --vocab bpe.json --run runs/clip
+ *
+ * The same command goes on where an interrupted run stood; the result is the same to the bit.
+ */
+#include "common/err.h"
+#include "common/log.h"
+#include "common/stage.h"
+#include "trainer/trainer.h"
+#include <argp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { KEY_PRESET = 256, KEY_LOG, KEY_SETTING };
+
+struct command {
+    struct trainer t;
+    const struct task *task;
+    bool json;
+};
+
+static const struct task *const tasks[] = {&task_dvae, &task_prior, &task_clip};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+    struct command *c = state->input;
+    int rc = 0;
+    if (key == KEY_PRESET)
+        rc = settings_preset(&c->t.settings, c->t.bit, arg);
+    else if (key == KEY_LOG)
+        c->json = !strcmp(arg, "json");
+    else if (key >= KEY_SETTING)
+        rc = settings_set(&c->t.settings, c->t.bit, settings_table[key - KEY_SETTING].name, arg);
+    else
+        return ARGP_ERR_UNKNOWN;
+    if (rc)
+        argp_error(state, "%s", err_text());
+    return 0;
+}
+
+/* The options of one task, out of the table of settings. */
+static struct argp_option *make_options(enum task_bit bit)
+{
+    size_t n = 0, count = 0;
+    while (settings_table[n].name)
+        n++;
+    struct argp_option *o = xcalloc(n + 3, sizeof *o);
+    o[count++] =
+        (struct argp_option){"preset", KEY_PRESET, "NAME", 0, "demo, small or paper; options behind it change it", -2};
+    o[count++] = (struct argp_option){"log", KEY_LOG, "text|json", 0, "How messages are written", -1};
+    for (size_t i = 0; i < n; i++)
+        if (settings_table[i].tasks & bit)
+            o[count++] = (struct argp_option){
+                settings_table[i].name, KEY_SETTING + (int)i, settings_table[i].argument, 0, settings_table[i].help, 0};
+    return o;
+}
+
+static int run(struct command *c)
+{
+    struct settings *s = &c->t.settings;
+    if (!s->data || !s->run)
+        return err_set(ERR_USAGE, "--data URI and --run DIR are needed");
+    if (s->micro && s->batch % s->micro)
+        return err_set(ERR_USAGE, "--batch %lld is not a multiple of --micro %lld", (long long)s->batch,
+                       (long long)s->micro);
+    kernels_set_threads((int)s->threads);
+    c->t.k = kernels_cpu();
+    if (!c->t.k || dataset_open(&c->t.data, s->data, (size_t)s->memory << 20))
+        return -1;
+    return trainer_run(&c->t, c->task);
+}
+
+static void usage(FILE *to)
+{
+    fprintf(to,
+            "Usage: atelier-trainer TASK [OPTION...]\nTasks (atelier-trainer TASK --help lists the options of one):\n");
+    for (size_t i = 0; i < sizeof tasks / sizeof *tasks; i++)
+        fprintf(to, "  %-6s %s\n", tasks[i]->name, tasks[i]->doc);
+}
+
+int main(int argc, char **argv)
+{
+    struct command c = {0};
+    for (size_t i = 0; argc > 1 && i < sizeof tasks / sizeof *tasks; i++)
+        if (!strcmp(argv[1], tasks[i]->name))
+            c.task = tasks[i];
+    if (!c.task) {
+        bool help = argc > 1 && !strcmp(argv[1], "--help");
+        usage(help ? stdout : stderr);
+        return help ? 0 : ERR_USAGE;
+    }
+    c.t.bit = c.task->bit;
+    settings_init(&c.t.settings);
+    argp_err_exit_status = ERR_USAGE;
+    struct argp_option *options = make_options(c.t.bit);
+    struct argp argp = {.options = options, .parser = parse, .doc = c.task->doc};
+    argv[1] = argv[0];
+    argp_parse(&argp, argc - 1, argv + 1, 0, NULL, &c);
+    log_open("trainer", c.json);
+    stage_catch_signals();
+    int rc = run(&c);
+    if (rc)
+        log_error("%s", err_text());
+    dataset_close(&c.t.data);
+    settings_free(&c.t.settings);
+    free(options);
+    return rc ? err_code() : 0;
+}

@@ -1,0 +1,218 @@
+/* The prior's task: captions and codes in, the transformer's loss out. */
+#include "models/prior.h"
+#include "common/err.h"
+#include "common/log.h"
+#include "common/random.h"
+#include "models/bpe.h"
+#include "models/dvae.h"
+#include "models/model_path.h"
+#include "trainer/trainer.h"
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SHEET_CAPTIONS 8
+#define SHEET_CANDIDATES 4
+
+struct prior_task {
+    struct prior *prior;
+    struct bpe *bpe;
+    struct bpe_worker *worker;
+    struct dvae *dvae; /* NULL: no sample pictures */
+    struct prior_sampler *sampler;
+    struct record record;
+    struct ints ids;
+    int32_t *text, *image; /* [micro, T], [micro, G * G] */
+    uint64_t cut;
+};
+
+static int open_dvae_beside(struct trainer *t, struct prior_task *p)
+{
+    char *from = model_path(t->settings.dvae);
+    int rc = dvae_open(&p->dvae, t->k, from, NULL, 0, 1);
+    free(from);
+    if (rc)
+        return -1;
+    char *path = xasprintf("%s/dvae.safetensors", t->settings.run);
+    rc = dvae_save(p->dvae, dvae_params(p->dvae)->values, path);
+    free(path);
+    return rc;
+}
+
+/* The grid's side and the number of codes, from the data and the dVAE. */
+static int find_sizes(struct trainer *t, struct prior_task *p, struct prior_config *c)
+{
+    const struct settings *s = &t->settings;
+    int rc = 0;
+    for (uint64_t i = 0; i < dataset_count(t->data) && !rc; i++)
+        rc = dataset_get(t->data, i, &p->record);
+    if (rc < 0)
+        return -1;
+    if (!rc || !record_has(&p->record, FIELD_GRID) || !record_has(&p->record, FIELD_CODES))
+        return err_set(ERR_DATA, "%s: records without codes; run them through atelier encode first", s->data);
+    c->grid = (int)p->record.grid;
+    c->image_vocab = p->dvae ? dvae_config(p->dvae)->vocab : (int)s->codes;
+    if (p->dvae && dvae_grid(p->dvae) != c->grid)
+        return err_set(ERR_DATA, "%s: codes of a %dx%d grid, but %s makes %dx%d", s->data, c->grid, c->grid, s->dvae,
+                       dvae_grid(p->dvae), dvae_grid(p->dvae));
+    return 0;
+}
+
+static int open_prior(struct trainer *t)
+{
+    const struct settings *s = &t->settings;
+    struct prior_task *p = t->model = xcalloc(1, sizeof *p);
+    int micro = trainer_micro(t);
+    if (!s->vocab)
+        return err_set(ERR_USAGE, "--vocab FILE is needed: the vocabulary that made the tokens");
+    if (!s->dvae && !s->codes)
+        return err_set(ERR_USAGE, "--dvae FILE (or --codes V) is needed: how many image codes there are");
+    if (bpe_open(&p->bpe, s->vocab) || trainer_keep(s->vocab, s->run, "vocab.json") ||
+        (s->dvae && open_dvae_beside(t, p)))
+        return -1;
+    p->worker = bpe_worker_new(p->bpe);
+    struct prior_config c = {.layers = (int)s->layers,
+                             .heads = (int)s->heads,
+                             .head_dim = (int)s->head_dim,
+                             .text_vocab = bpe_vocab(p->bpe),
+                             .text_len = (int)s->text_len,
+                             .kernel = (int)s->kernel};
+    if (find_sizes(t, p, &c) || prior_new(&p->prior, t->k, &c, micro, true))
+        return -1;
+    p->text = xmalloc((size_t)micro * (size_t)c.text_len * sizeof *p->text);
+    p->image = xmalloc((size_t)micro * (size_t)(c.grid * c.grid) * sizeof *p->image);
+    return p->dvae ? prior_sampler_new(&p->sampler, p->prior, SHEET_CANDIDATES) : 0;
+}
+
+static struct params *params_of_prior(struct trainer *t)
+{
+    return prior_params(((struct prior_task *)t->model)->prior);
+}
+
+/* Ids of the record's caption, with -1 behind their end, and the codes of one of its views. */
+static int fill_pair(struct trainer *t, uint64_t sample, int32_t *text, int32_t *image)
+{
+    struct prior_task *p = t->model;
+    const struct settings *s = &t->settings;
+    const struct prior_config *c = prior_config(p->prior);
+    const struct record *r = &p->record;
+    size_t codes = (size_t)(c->grid * c->grid), views = r->codes.len / codes;
+    if (!record_has(r, FIELD_CODES) || (int)r->grid != c->grid || !views || r->codes.len % codes)
+        return err_set(ERR_DATA, "record %" PRIu64 ": codes of another grid than %dx%d", r->id, c->grid, c->grid);
+    uint64_t seed = (uint64_t)s->seed;
+    p->ids.len = 0;
+    if (s->dropout > 0)
+        bpe_encode_dropout(p->worker, (const char *)r->caption.data, r->caption.len, (float)s->dropout,
+                           random_key(seed, RANDOM_DROPOUT), sample, &p->ids);
+    const struct ints *ids = s->dropout > 0 ? &p->ids : &r->tokens;
+    if (ids->len > (size_t)c->text_len)
+        p->cut++;
+    for (size_t i = 0; i < (size_t)c->text_len; i++) {
+        text[i] = i < ids->len ? ids->data[i] : -1;
+        if (text[i] < -1 || text[i] >= c->text_vocab)
+            return err_set(ERR_DATA, "record %" PRIu64 ": token %d is not in %s", r->id, text[i], s->vocab);
+    }
+    size_t view = (size_t)(random_uniform(random_key(seed, RANDOM_VIEW), sample, 0) * (float)views);
+    memcpy(image, r->codes.data + view * codes, codes * sizeof *image);
+    for (size_t i = 0; i < codes; i++)
+        if (image[i] < 0 || image[i] >= c->image_vocab)
+            return err_set(ERR_DATA, "record %" PRIu64 ": code %d, but the dVAE has %d", r->id, image[i],
+                           c->image_vocab);
+    return 0;
+}
+
+static int step_prior(struct trainer *t, struct metrics *m)
+{
+    struct prior_task *p = t->model;
+    const struct prior_config *c = prior_config(p->prior);
+    int micro = trainer_micro(t), parts = (int)(t->settings.batch / micro);
+    struct prior_losses sum = {0};
+    for (int part = 0; part < parts; part++) {
+        for (int i = 0; i < micro; i++) {
+            uint64_t sample;
+            if (dataset_next(t->data, (uint64_t)t->settings.seed, &t->state.position, &sample, &p->record) ||
+                fill_pair(t, sample, p->text + (size_t)i * (size_t)c->text_len,
+                          p->image + (size_t)i * (size_t)(c->grid * c->grid)))
+                return -1;
+        }
+        struct prior_losses losses;
+        prior_train(p->prior, p->text, p->image, micro, 1.0f / (float)parts, &losses);
+        sum.loss += losses.loss / (float)parts;
+        sum.text += losses.text / (float)parts;
+        sum.image += losses.image / (float)parts;
+    }
+    metrics_add(m, "loss", sum.loss);
+    metrics_add(m, "text", sum.text);
+    metrics_add(m, "image", sum.image);
+    return 0;
+}
+
+static int save_prior(struct trainer *t, struct tensor slab, const char *path)
+{
+    return prior_save(((struct prior_task *)t->model)->prior, slab, path);
+}
+
+/* A row a caption: what its own codes decode to, then samples. */
+static int sheet_prior(struct trainer *t, struct image *sheet)
+{
+    struct prior_task *p = t->model;
+    if (!p->dvae)
+        return 0;
+    const struct prior_config *c = prior_config(p->prior);
+    int side = dvae_side(p->dvae), columns = 1 + SHEET_CANDIDATES, row = 0;
+    size_t codes = (size_t)(c->grid * c->grid), picture = (size_t)side * side * 3;
+    int32_t *text = xmalloc((size_t)c->text_len * sizeof *text),
+            *image = xmalloc(codes * (size_t)columns * sizeof *image);
+    uint8_t *pictures = xcalloc((size_t)SHEET_CAPTIONS * columns, picture);
+    struct prior_draw d = {.draw = {1, 0, 1}, .guidance = 1, .seed = (uint64_t)t->settings.seed};
+    uint64_t n = dataset_count(t->data);
+    int rc = 0;
+    for (uint64_t i = 0; i < SHEET_CAPTIONS && rc >= 0 && row < SHEET_CAPTIONS; i++) {
+        rc = dataset_get(t->data, n * i / SHEET_CAPTIONS, &p->record);
+        if (rc != 1)
+            continue;
+        rc = fill_pair(t, 0, text, image);
+        if (!rc)
+            rc = prior_sample(p->sampler, text, SHEET_CANDIDATES, &d, image + codes, NULL, NULL);
+        for (int j = 0; j < columns && !rc; j++)
+            dvae_decode(p->dvae, image + (size_t)j * codes, 1, pictures + ((size_t)row * columns + j) * picture);
+        row++;
+    }
+    if (rc >= 0)
+        sheet_make(pictures, row * columns, side, columns, side < 64 ? 3 : 1, sheet);
+    free(text);
+    free(image);
+    free(pictures);
+    return rc < 0 ? -1 : 1;
+}
+
+static void close_prior(struct trainer *t)
+{
+    struct prior_task *p = t->model;
+    if (!p)
+        return;
+    if (p->cut)
+        log_info("%" PRIu64 " captions were longer than %" PRId64 " ids and were cut", p->cut, t->settings.text_len);
+    prior_sampler_free(&p->sampler);
+    prior_free(&p->prior);
+    dvae_free(&p->dvae);
+    bpe_worker_free(&p->worker);
+    bpe_free(&p->bpe);
+    record_free(&p->record);
+    free(p->ids.data);
+    free(p->text);
+    free(p->image);
+    free(p);
+}
+
+const struct task task_prior = {
+    .name = "prior",
+    .bit = TASK_PRIOR,
+    .doc = "the transformer: captions to codes",
+    .open = open_prior,
+    .params = params_of_prior,
+    .step = step_prior,
+    .save = save_prior,
+    .pictures = sheet_prior,
+    .close = close_prior,
+};

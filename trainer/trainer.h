@@ -1,0 +1,76 @@
+/*
+ * A training run: the loop (loop.c) around one task (dvae.c, prior.c, clip.c). The loop owns the optimizer, schedules
+ * of the step size, the averaged weights, checkpoints, metrics and the clock; a task owns its model and data.
+ */
+#ifndef ATELIER_TRAINER_TRAINER_H
+#define ATELIER_TRAINER_TRAINER_H
+
+#include "common/image.h"
+#include "models/params.h"
+#include "trainer/dataset.h"
+#include "trainer/settings.h"
+
+/* Where a run stands: all of it is in a checkpoint's state.json. */
+struct run_state {
+    uint64_t step;                /* updates done */
+    uint64_t position;            /* in the training order */
+    double elapsed;               /* seconds of training */
+    double best_mean, window_sum; /* plateau detection: the best window's mean loss; the running window */
+    uint64_t window;              /* updates in the running window */
+    uint64_t halvings, skipped;   /* step size halvings; updates skipped because a gradient was not finite */
+};
+
+struct trainer {
+    struct settings settings;
+    enum task_bit bit;
+    const struct kernels *k;
+    struct dataset *data;
+    struct run_state state;
+    void *model; /* the task's own */
+};
+
+/* Numbers of one update, for the metrics line; the first is the loss. */
+#define METRICS_MAX 8
+struct metrics {
+    int count;
+    const char *name[METRICS_MAX];
+    double value[METRICS_MAX];
+};
+void metrics_add(struct metrics *m, const char *name, double value);
+
+struct task {
+    const char *name;
+    enum task_bit bit;
+    const char *doc;
+    int (*open)(struct trainer *t);  /* builds the model; data is open. 0 or -1 */
+    int (*start)(struct trainer *t); /* of a new run, after the weights were drawn; may be NULL */
+    struct params *(*params)(struct trainer *t);
+    int (*step)(struct trainer *t, struct metrics *m); /* adds a whole batch's gradients. 0 or -1 */
+    int (*save)(struct trainer *t, struct tensor slab, const char *path);
+    int (*pictures)(struct trainer *t, struct image *sheet); /* 1 a sheet, 0 none, -1; may be NULL */
+    void (*close)(struct trainer *t);
+};
+extern const struct task task_dvae, task_prior, task_clip;
+
+/* Runs or resumes. 0 or -1. */
+int trainer_run(struct trainer *t, const struct task *task);
+
+/* Share of the run that is done, 0 .. 1, by steps or by the clock; and of a schedule of `length` updates (0: the run).
+ */
+double trainer_progress(const struct trainer *t, int64_t length);
+/* From a to b along half a cosine, f from 0 to 1. */
+double cosine(double a, double b, double f);
+
+/* Copies the file `from` to RUN/name, so that the run has all that its model needs. 0 or -1. */
+int trainer_keep(const char *from, const char *run, const char *name);
+
+/* Samples computed together. */
+int trainer_micro(const struct trainer *t);
+
+/* Writes RUN/curve.svg from RUN/metrics.jsonl. 0 or -1. */
+int curve_write(const char *run, const char *title);
+
+/* Puts `count` pictures [side, side, 3] on a sheet of `columns`, enlarged by `zoom`. */
+void sheet_make(const uint8_t *pictures, int count, int side, int columns, int zoom, struct image *sheet);
+
+#endif
