@@ -56,7 +56,9 @@ static const struct kernels *fast(struct kernels *table, const char *name, void 
 const struct kernels *kernels_cpu(void)
 {
     static struct kernels avx2, avx512;
-    bool has_avx2 = __builtin_cpu_supports("x86-64-v3"), has_avx512 = __builtin_cpu_supports("x86-64-v4");
+    bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+    bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
     const char *wanted = getenv("ATELIER_CPU");
     if (!wanted || !*wanted)
         wanted = has_avx512 ? "avx512" : has_avx2 ? "avx2" : "plain";

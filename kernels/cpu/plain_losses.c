@@ -9,10 +9,11 @@
 
 double plain_softmax(double *p, const float *x, int classes)
 {
-    double most = -INFINITY, total = 0;
-    for (int i = 0; i < classes; i++)
+    double most = x[0];
+    for (int i = 1; i < classes; i++)
         most = fmax(most, x[i]);
-    for (int i = 0; i < classes; i++)
+    double total = p[0] = exp(x[0] - most);
+    for (int i = 1; i < classes; i++)
         total += p[i] = exp(x[i] - most);
     for (int i = 0; i < classes; i++)
         p[i] /= total;

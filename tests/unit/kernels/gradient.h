@@ -60,9 +60,10 @@ static inline struct tensor gradient_tensor(const struct gradient *g, size_t cou
 
 static inline void gradient_fill(float *x, size_t count, enum gradient_fill fill, uint64_t seed)
 {
+    float middle = floorf((float)count / 2);
     for (size_t i = 0; i < count; i++) {
         float u = 2 * random_uniform(seed, 1, i) - 1;
-        x[i] = fill == FILL_SPACED ? 0.1f * ((float)i - (float)(count / 2)) + 0.05f : fill == FILL_WIDE ? 3 * u : u;
+        x[i] = fill == FILL_SPACED ? 0.1f * ((float)i - middle) + 0.05f : fill == FILL_WIDE ? 3 * u : u;
     }
     for (size_t i = count; fill == FILL_SPACED && i > 1; i--) {
         size_t j = (size_t)(random_uniform(seed, 2, i) * (float)i);

@@ -166,6 +166,17 @@ static void gumbel_softmax_backward(struct trial *t, const int *s)
     t->k->gumbel_softmax_backward(trial_change(t, area(s), -1, 1), dz, z, 0.4f, s[0], s[1]);
 }
 
+/* Logits whose exponentials overflow and underflow. */
+static void softmax_far(struct trial *t, const int *s)
+{
+    struct tensor logits = trial_in(t, area(s), -2000, 2000), targets = trial_in_ids(t, s[0], -1, s[1]);
+    struct tensor noise = trial_in(t, area(s), -1, 5);
+    t->k->softmax_xent(trial_out(t, s[0]), trial_out(t, area(s)), logits, targets, s[0], s[1], 1);
+    t->k->kl_uniform(trial_out(t, s[0]), trial_change(t, area(s), -1, 1), logits, s[0], s[1], 1);
+    t->k->code_use(trial_out(t, s[1]), logits, s[0], s[1]);
+    t->k->gumbel_softmax(trial_out(t, area(s)), logits, noise, 0.1f, s[0], s[1]);
+}
+
 static void argmax(struct trial *t, const int *s)
 {
     t->k->argmax(trial_out_ids(t, s[0]), trial_in_steps(t, area(s), -3, 3), s[0], s[1]);
@@ -207,6 +218,7 @@ static void adamw(struct trial *t, const int *s)
 #define ROWS                                                                                                           \
     {                                                                                                                  \
         {1, 1}, {1, 3}, {3, 7}, {2, 17}, {7, 16}, {33, 33}, {5, 64}, {17, 100}, {3, 1023}, {130, 24}, {300, 5},        \
+            {700, 70},                                                                                                 \
     }
 
 static const struct operation OPERATIONS[] = {
@@ -232,6 +244,7 @@ static const struct operation OPERATIONS[] = {
     {"gumbel", gumbel, 1e-6, LENGTHS},
     {"gumbel_softmax", gumbel_softmax, 2e-6, ROWS},
     {"gumbel_softmax_backward", gumbel_softmax_backward, 2e-6, ROWS},
+    {"softmax far from zero", softmax_far, 2e-6, ROWS},
     {"argmax", argmax, 0, ROWS},
     {"draw", draw, 0, ROWS},
     {"dot", dot, 1e-6, LENGTHS},
