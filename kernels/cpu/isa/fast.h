@@ -98,6 +98,8 @@ void FN(add_column_sums)(float *to, const float *x, int rows, int n, float *part
 /* Each file's operations into the table. */
 void FN(fast_products)(struct kernels *k);
 void FN(fast_convolution)(struct kernels *k);
+void FN(fast_attention)(struct kernels *k);
+void FN(fast_attention_backward)(struct kernels *k);
 
 /* For a convolution with a kernel of one pixel. */
 void FN(fast_linear)(struct tensor y, struct tensor x, struct tensor w, struct tensor bias, int rows, int in, int out);

@@ -10,4 +10,6 @@ void FILL(ISA)(struct kernels *k)
 {
     FN(fast_products)(k);
     FN(fast_convolution)(k);
+    FN(fast_attention)(k);
+    FN(fast_attention_backward)(k);
 }
