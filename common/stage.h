@@ -2,10 +2,12 @@
  * The skeleton that every record-processing program starts from: options (argp), endpoints, the loop, signals,
  * progress, statistics, rejects, the end. A stage says what it does to one record; all else is here.
  *
- * Common options: --in URI, --out URI (default -), --from N, --threads N, --log text|json, --stats FILE, --rejects
- * FILE,
- * --max-rejects N|P%, --keep-rejects, --dry-run (process, write nothing but the statistics). Exit codes: err.h.
- * SIGTERM, SIGINT and SIGUSR1 end the loop after the record in hand; what was done is flushed.
+ * Common options: --in URI, --out URI (default -), --from N, --threads N, --log text|json, --stats FILE,
+ * --rejects FILE, --max-rejects N|P%, --keep-rejects, --dry-run (process, write nothing but statistics and rejects),
+ * --help, --version. Exit codes: err.h.
+ * SIGTERM, SIGINT and SIGUSR1 end the loop after the record in hand. A store then commits what it has and the code is 0
+ * (130 after SIGINT); any other output is left visibly incomplete (a stream without end mark, FILE.part) and the code
+ * is 128 + the signal.
  */
 #ifndef ATELIER_COMMON_STAGE_H
 #define ATELIER_COMMON_STAGE_H
@@ -13,9 +15,11 @@
 #include "common/record.h"
 #include <argp.h>
 
+#define ATELIER_VERSION "0.1.0"
+
 struct stage_output; /* where process puts its records */
 
-/* Passes a record on (a reject too). 0 or -1. The record stays the caller's. */
+/* Passes a record on (a reject too). 0 or -1. The record stays the caller's. From one thread at a time. */
 int stage_emit(struct stage_output *out, const struct record *r);
 
 /* What --out names: "dir:out". */
@@ -27,7 +31,7 @@ void stage_count(struct stage_output *out, const char *name, uint64_t n);
 struct stage {
     const char *name;                  /* "filter" */
     const char *doc;                   /* for --help: one line, then \v and more */
-    const struct argp_option *options; /* the stage's own; ends with {0}; NULL: none */
+    const struct argp_option *options; /* the stage's own, keys below 0x1000; ends with {0}; NULL: none */
     /* One own option: 0, or -1 with an error set, which becomes a usage error. `self` is stage_main's. */
     int (*option)(void *self, int key, const char *arg);
     /* After all options, before any record: load models. 0 or -1. May be NULL. */
@@ -35,7 +39,7 @@ struct stage {
     /* One record; may change it; emits none, one or more. Records that carry `reject` do not come here: the loop passes
      * them on by itself. 0, or -1 with an error that ends the program (a bad record is rejected instead). */
     int (*process)(void *self, struct record *r, struct stage_output *out);
-    /* After the last record: emit what is still held. May be NULL. */
+    /* After the last record of an input that came to its end: emit what is still held. May be NULL. */
     int (*finish)(void *self, struct stage_output *out);
     void (*close)(void *self); /* frees; always called. May be NULL. */
 };

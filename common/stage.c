@@ -1,0 +1,235 @@
+/*
+ * The skeleton of stages (stage.h): endpoints, the loop, signals, progress, statistics, rejects, the end.
+ */
+#include "common/stage.h"
+#include "common/endpoint.h"
+#include "common/err.h"
+#include "common/log.h"
+#include "common/output.h"
+#include "common/stage_counts.h"
+#include "common/stage_options.h"
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+static volatile sig_atomic_t stop_signal;
+
+struct stage_output {
+    const char *uri;        /* --out */
+    struct sink *sink;      /* NULL: a dry run */
+    struct output *rejects; /* NULL: not asked for */
+    struct stage_counts counts;
+    bool counting_upstream; /* a reject that is emitted now came as one from a stage before */
+};
+
+static void on_signal(int number)
+{
+    stop_signal = number;
+}
+
+bool stage_stopping(void)
+{
+    return stop_signal != 0;
+}
+
+void stage_catch_signals(void)
+{
+    /* Once: a second signal ends a program that does not come to its end. No SA_RESTART: waits are to end. */
+    struct sigaction stop = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    sigaction(SIGTERM, &stop, NULL);
+    sigaction(SIGINT, &stop, NULL);
+    sigaction(SIGUSR1, &stop, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static int write_reject(struct stage_output *out, const struct record *r)
+{
+    static const enum field shown[] = {FIELD_ID, FIELD_KEY, FIELD_CAPTION, FIELD_REJECT};
+    struct record view = *r; /* the buffers stay r's */
+    struct buf line = {0};
+    view.present = 0;
+    view.unknown_count = 0;
+    view.unknown.len = 0;
+    for (size_t i = 0; i < sizeof shown / sizeof *shown; i++)
+        view.present |= r->present & 1u << shown[i];
+    record_to_json(&view, &line);
+    buf_append(&line, "\n", 1);
+    int result = output_write(out->rejects, line.data, line.len);
+    buf_free(&line);
+    return result;
+}
+
+int stage_emit(struct stage_output *out, const struct record *r)
+{
+    struct stage_counts *c = &out->counts;
+    if (!record_has(r, FIELD_REJECT)) {
+        c->kept++;
+    } else if (out->counting_upstream) {
+        c->rejected_upstream++;
+    } else {
+        const void *colon = memchr(r->reject.data, ':', r->reject.len);
+        size_t rule = colon ? (size_t)((const unsigned char *)colon - r->reject.data) : r->reject.len;
+        tally_add(&c->rules, (const char *)r->reject.data, rule, 1);
+        c->rejected++;
+        if (out->rejects != NULL && write_reject(out, r) < 0)
+            return -1;
+    }
+    return out->sink ? sink_put(out->sink, r) : 0;
+}
+
+const char *stage_output_uri(const struct stage_output *out)
+{
+    return out->uri;
+}
+
+void stage_count(struct stage_output *out, const char *name, uint64_t n)
+{
+    tally_add(&out->counts.named, name, strlen(name), n);
+}
+
+static void show_progress(const struct stage_counts *c, const struct source *source)
+{
+    double seconds = stage_clock() - c->start, done = source_fraction(source);
+    double rate = seconds > 0 ? (double)c->records / seconds : 0;
+    uint64_t rejected = c->rejected + c->rejected_upstream;
+    if (done > 0) {
+        unsigned long left = (unsigned long)(seconds * (1 - done) / done + 0.5);
+        log_progress("%" PRIu64 " records, %" PRIu64 " rejected, %.4g/s, %.0f%%, %lu:%02lu left", c->records, rejected,
+                     rate, 100 * done, left / 60, left % 60);
+    } else {
+        log_progress("%" PRIu64 " records, %" PRIu64 " rejected, %.4g/s", c->records, rejected, rate);
+    }
+}
+
+enum end {
+    END_INPUT,  /* all records were processed */
+    END_SIGNAL, /* told to stop */
+    END_SOURCE, /* the input failed: what came before it stands */
+    END_FAILED, /* a record could not be processed or written */
+};
+
+static enum end loop(const struct stage *stage, void *self, struct source *source, struct stage_output *out,
+                     bool progress)
+{
+    struct record r = {0};
+    enum end end = END_SIGNAL;
+    while (!stage_stopping()) {
+        int got = source_next(source, &r);
+        if (got <= 0) {
+            /* A wait for input that a signal ended reports an error that is none. */
+            bool interrupted = got < 0 && stage_stopping() && err_code() == ERR_AGAIN;
+            end = got == 0 ? END_INPUT : interrupted ? END_SIGNAL : END_SOURCE;
+            break;
+        }
+        out->counts.records++;
+        if (record_has(&r, FIELD_REJECT)) {
+            out->counting_upstream = !source_is_foreign(source);
+            got = stage_emit(out, &r);
+            out->counting_upstream = false;
+        } else {
+            got = stage->process(self, &r, out);
+        }
+        if (got < 0) {
+            end = END_FAILED;
+            break;
+        }
+        if (progress)
+            show_progress(&out->counts, source);
+    }
+    record_free(&r);
+    return end;
+}
+
+/* Brings the output to the state that the end of the loop allows. */
+static enum end finish(const struct stage *stage, void *self, struct stage_output *out, enum end end)
+{
+    if (end == END_INPUT) {
+        if (stage->finish && stage->finish(self, out) < 0)
+            return END_FAILED;
+        return out->sink && sink_finish(out->sink) < 0 ? END_FAILED : end;
+    }
+    if (end == END_FAILED || out->sink == NULL || !sink_is_durable(out->sink))
+        return end;
+    if (end == END_SOURCE)
+        log_error("%s", err_text()); /* before another error takes its place */
+    int code = err_code();
+    if (sink_finish(out->sink) < 0)
+        return END_FAILED;
+    if (end == END_SOURCE)
+        err_set(code, "what came before was written");
+    return end;
+}
+
+static enum end run(const struct stage *stage, void *self, const struct stage_options *o, struct stage_output *out)
+{
+    struct source *source = NULL;
+    enum end end = END_FAILED;
+    const struct source_options from = {.from = o->from};
+    const struct sink_options to = {.keep_rejects = o->keep_rejects};
+    if (source_open(&source, o->in, &from) == 0 && (o->dry_run || sink_open(&out->sink, o->out, &to) == 0) &&
+        (o->rejects == NULL || output_open(&out->rejects, o->rejects) == 0) &&
+        (stage->start == NULL || stage->start(self, out) == 0)) {
+        out->counts.start = stage_clock();
+        /* In a pipe the last program alone shows progress: all would write over each other. */
+        end = loop(stage, self, source, out, o->dry_run || strcmp(o->out, "-") != 0);
+        end = finish(stage, self, out, end);
+    }
+    source_close(&source);
+    return end;
+}
+
+/* The exit code; says what there is to say. */
+static int conclude(const struct stage_options *o, const struct stage_output *out, enum end end)
+{
+    const struct stage_counts *c = &out->counts;
+    if (end == END_SOURCE || end == END_FAILED) {
+        if (err_code() != ERR_PIPE)
+            log_error("%s", err_text());
+        return err_code() ? err_code() : ERR_BUG;
+    }
+    struct buf line = {0};
+    stage_counts_print(c, &line);
+    log_info("%s%s", end == END_SIGNAL ? "stopped by a signal: " : "", buf_string(&line));
+    buf_free(&line);
+    if (end == END_SIGNAL)
+        return stop_signal != SIGINT && out->sink && sink_is_durable(out->sink) ? 0 : 128 + stop_signal;
+    double rejected = (double)c->rejected;
+    if (o->max_rejects_percent)
+        rejected = c->records > 0 ? 100 * rejected / (double)c->records : 0;
+    if (o->max_rejects >= 0 && rejected > o->max_rejects) {
+        const char *unit = o->max_rejects_percent ? "%" : "";
+        log_error("%.4g%s of the records were rejected, more than --max-rejects %.10g%s", rejected, unit,
+                  o->max_rejects, unit);
+        return ERR_DATA;
+    }
+    return 0;
+}
+
+int stage_main(const struct stage *stage, void *self, int argc, char **argv)
+{
+    struct stage_options o;
+    struct stage_output out = {.counts.start = stage_clock()};
+    stage_options_parse(stage, self, argc, argv, &o);
+    out.uri = o.out;
+    log_open(stage->name, o.json_log);
+    stage_catch_signals();
+    enum end end = run(stage, self, &o, &out);
+    int code = conclude(&o, &out, end);
+    bool failed = end == END_SOURCE || end == END_FAILED;
+    if (o.stats &&
+        stage_counts_write(&out.counts, o.stats, stage->name, end == END_INPUT, failed ? err_text() : NULL) < 0) {
+        log_error("%s", err_text());
+        code = code ? code : err_code();
+    }
+    if (out.rejects && output_finish(out.rejects) < 0) {
+        log_error("%s", err_text());
+        code = code ? code : err_code();
+    }
+    output_close(&out.rejects);
+    sink_close(&out.sink);
+    if (stage->close)
+        stage->close(self);
+    stage_counts_free(&out.counts);
+    return code;
+}
