@@ -4,8 +4,7 @@
 BUILD ?= build
 SANITIZE ?= 0
 CC = gcc
-PACKAGES = msgpack lmdb libturbojpeg libjpeg libpng libarchive jansson libpcre2-8 libutf8proc zlib
-PIPE_PACKAGES = pangocairo
+PACKAGES = msgpack lmdb libjpeg libpng libarchive jansson libpcre2-8 libutf8proc zlib pangocairo
 WARN = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wwrite-strings -Werror
 OPT = -O3 -g -ffp-contract=off -fno-math-errno -fno-trapping-math
 ifeq ($(SANITIZE),1)
@@ -16,9 +15,8 @@ CFLAGS = -std=gnu11 $(OPT) $(WARN) -fopenmp -D_GNU_SOURCE -I. $(PKG_CFLAGS)
 CXXFLAGS = -std=gnu++17 $(OPT) -Wall -Wextra -Werror -D_GNU_SOURCE -I.
 
 # Asked late and once: `deps` installs what pkg-config is asked about.
-PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell pkg-config --cflags $(PACKAGES) $(PIPE_PACKAGES)))$(PKG_CFLAGS)
+PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell pkg-config --cflags $(PACKAGES)))$(PKG_CFLAGS)
 LIBS = $(eval LIBS := $$(shell pkg-config --libs $(PACKAGES)) -lopenblas -lcld2 -lstdc++ -lm -lpthread)$(LIBS)
-PIPE_LIBS = $(eval PIPE_LIBS := $$(shell pkg-config --libs $(PIPE_PACKAGES)))$(PIPE_LIBS)
 
 # A layer's library is all its sources; stages -> models -> kernels -> common, and never back.
 # Fast kernels are compiled once for each instruction set; the suffix of their symbols is ISA.
@@ -39,34 +37,34 @@ all: $(STAGE_BINS) $(PIPE_BINS) $(FRONT) $(TOOLS)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
+	@echo "cc $@" && $(CC) $(CFLAGS) -MMD -MP -c $< -o $@
 $(BUILD)/%.o: %.cc
 	@mkdir -p $(@D)
-	$(CXX) $(CXXFLAGS) -MMD -MP -c $< -o $@
+	@echo "c++ $@" && $(CXX) $(CXXFLAGS) -MMD -MP -c $< -o $@
 $(BUILD)/%.avx2.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -march=x86-64-v3 -ffp-contract=fast -DISA=avx2 -MMD -MP -c $< -o $@
+	@echo "cc $@" && $(CC) $(CFLAGS) -march=x86-64-v3 -ffp-contract=fast -DISA=avx2 -MMD -MP -c $< -o $@
 $(BUILD)/%.avx512.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -march=x86-64-v4 -mprefer-vector-width=512 -ffp-contract=fast -DISA=avx512 -MMD -MP -c $< -o $@
+	@echo "cc $@" && $(CC) $(CFLAGS) -march=x86-64-v4 -mprefer-vector-width=512 -ffp-contract=fast -DISA=avx512 -MMD -MP -c $< -o $@
 
 $(BUILD)/libcommon.a: $(call objects,$(wildcard common/*.c))
 $(BUILD)/libkernels.a: $(call objects,$(wildcard kernels/*.c kernels/cpu/*.c)) $(ISA_OBJ)
 $(BUILD)/libmodels.a: $(call objects,$(wildcard models/*.c models/*.cc))
 $(BUILD)/libcommon.a $(BUILD)/libkernels.a $(BUILD)/libmodels.a:
 	@mkdir -p $(@D)
-	rm -f $@ && ar rcs $@ $^
+	@rm -f $@ && ar rcs $@ $^
 
 COMMON_LIBS = $(BUILD)/libcommon.a
 KERNEL_LIBS = $(BUILD)/libkernels.a $(COMMON_LIBS)
 MODEL_LIBS = $(BUILD)/libmodels.a $(KERNEL_LIBS)
-LINK = @mkdir -p $(@D) && echo "link $@" && $(CC) $(CFLAGS)
+LINK = @mkdir -p $(@D) && echo "link $@" && $(CC) $(CFLAGS) -Wl,--as-needed
 
 .SECONDEXPANSION:
 $(STAGE_BINS): $(BUILD)/bin/atelier-%: $$(call objects,$$(call sources,$$*)) $(MODEL_LIBS)
 	$(LINK) $^ $(LIBS) -o $@
 $(PIPE_BINS): $(BUILD)/bin/atelier-%: $(BUILD)/pipelines/%_main.o $(call objects,$(call sources,pipelines)) $(MODEL_LIBS)
-	$(LINK) $^ $(LIBS) $(PIPE_LIBS) -o $@
+	$(LINK) $^ $(LIBS) -o $@
 $(FRONT): $(BUILD)/pipelines/atelier_main.o
 	$(LINK) $^ -o $@
 $(TOOLS): $(BUILD)/bin/%: $(BUILD)/tests/golden/%_main.o $(call objects,$(call sources,tests/golden)) $(MODEL_LIBS)
@@ -83,12 +81,49 @@ $(call unit,models): $(BUILD)/%: $(BUILD)/%.o $(MODEL_LIBS)
 	$(LINK) $^ $(LIBS) -lcmocka -o $@
 STAGE_TESTS = $(foreach d,pipelines $(STAGES),$(call unit,$(d)))
 $(STAGE_TESTS): $(BUILD)/%: $(BUILD)/%.o $$(filter-out %/main.o,$$(call objects,$$(call sources,$$(notdir $$(patsubst %/,%,$$(dir $$*)))))) $(MODEL_LIBS)
-	$(LINK) $^ $(LIBS) $(PIPE_LIBS) -lcmocka -o $@
+	$(LINK) $^ $(LIBS) -lcmocka -o $@
 .SECONDARY:
 
 tests: all $(UNIT_TESTS)
 
-.PHONY: all tests clean
+# What a fresh Debian 12 lacks, for the program, its demo and its tests.
+DEPS = gcc g++ libc6-dev libgomp1 make pkg-config libmsgpack-dev liblmdb-dev libjpeg62-turbo-dev libpng-dev libarchive-dev libjansson-dev \
+	libpcre2-dev libutf8proc-dev zlib1g-dev libpango1.0-dev libopenblas-pthread-dev libcld2-dev \
+	fonts-noto-color-emoji unicode-data unicode-cldr-core libcmocka-dev valgrind python3-venv
+DEPS_LINT = clang-format clang-tidy cppcheck
+deps:
+	@./tests/deps.sh $(DEPS)
+
+# Targets that need packages make themselves again behind deps, so that pkg-config finds what was just installed.
+demo demo-full: deps
+	@$(MAKE) --no-print-directory -s -j2 all
+	@./pipelines/demo.sh $@
+
+check: deps
+	@$(MAKE) --no-print-directory -s -j2 tests
+	@$(MAKE) --no-print-directory -s -j2 tests SANITIZE=1
+	@./tests/run.sh
+
+SOURCES = $(shell git ls-files '*.c' '*.h')
+lint:
+	@./tests/deps.sh $(DEPS) $(DEPS_LINT)
+	clang-format --dry-run --Werror $(SOURCES)
+	cppcheck -q -j2 --enable=warning,portability,performance --inline-suppr --suppress=missingInclude --suppress=unknownMacro --error-exitcode=1 -I. -DISA=avx2 $(SOURCES)
+	@$(MAKE) --no-print-directory tidy
+
+TIDY = $(patsubst %,$(BUILD)/tidy/%.ok,$(filter %.c,$(SOURCES)))
+tidy: $(TIDY)
+$(BUILD)/tidy/%.c.ok: %.c
+	@mkdir -p $(@D)
+	clang-tidy --quiet $< -- -std=gnu11 -D_GNU_SOURCE -DISA=avx2 -march=x86-64-v3 -I. $(PKG_CFLAGS)
+	@touch $@
+
+PREFIX ?= /usr/local
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install $(FRONT) $(STAGE_BINS) $(PIPE_BINS) $(DESTDIR)$(PREFIX)/bin
+
+.PHONY: all tests deps demo demo-full check lint tidy install clean
 clean:
 	rm -rf build
 
