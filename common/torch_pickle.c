@@ -20,8 +20,6 @@ struct pickle {
     struct pickle_node stack, memo, storages; /* lists */
     uint32_t *marks;                          /* heights of the stack */
     uint32_t mark_count, mark_cap;
-    char **names; /* composed names of globals */
-    uint32_t name_count;
     struct pickle_node *root;
 };
 
@@ -240,15 +238,12 @@ static int push_global(struct pickle *p, const void *module, size_t module_lengt
     struct pickle_node *n = push_new(p, PICKLE_GLOBAL);
     if (!n)
         return -1;
-    n->length = module_length + 1 + name_length;
-    char *text = xmalloc(n->length);
+    char *text = xmalloc(module_length + 1 + name_length);
     memcpy(text, module, module_length);
     text[module_length] = '.';
     memcpy(text + module_length + 1, name, name_length);
     n->text = text;
-    if (p->name_count % 64 == 0)
-        p->names = xrealloc(p->names, (p->name_count + 64) * sizeof *p->names);
-    p->names[p->name_count++] = text;
+    n->length = module_length + 1 + name_length;
     return 0;
 }
 
@@ -359,11 +354,10 @@ static int memo_get(struct pickle *p, uint64_t i)
 
 static bool is_ints(const struct pickle_node *n)
 {
-    for (uint32_t i = 0; n->kind == PICKLE_LIST && i < n->count; i++) {
-        if (n->items[i]->kind != PICKLE_INT)
-            return false;
-    }
-    return n->kind == PICKLE_LIST;
+    uint32_t i = 0;
+    while (n->kind == PICKLE_LIST && i < n->count && n->items[i]->kind == PICKLE_INT)
+        i++;
+    return n->kind == PICKLE_LIST && i == n->count;
 }
 
 static int call_tensor(struct pickle *p, const struct pickle_node *args)
@@ -584,14 +578,15 @@ void pickle_free(struct pickle **pointer)
     struct pickle *p = *pointer;
     if (!p)
         return;
-    for (uint32_t i = 0; i < p->used; i++)
-        free(p->chunks[i / CHUNK_NODES][i % CHUNK_NODES].items);
+    for (uint32_t i = 0; i < p->used; i++) {
+        struct pickle_node *n = &p->chunks[i / CHUNK_NODES][i % CHUNK_NODES];
+        free(n->items);
+        if (n->kind == PICKLE_GLOBAL)
+            free((char *)n->text);
+    }
     for (uint32_t i = 0; i < p->chunk_count; i++)
         free(p->chunks[i]);
-    for (uint32_t i = 0; i < p->name_count; i++)
-        free(p->names[i]);
     free(p->chunks);
-    free(p->names);
     free(p->marks);
     free(p->stack.items);
     free(p->memo.items);
