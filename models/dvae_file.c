@@ -104,14 +104,6 @@ static int open_parts(struct dvae **d, const struct kernels *k, const struct par
     return 0;
 }
 
-int dvae_open_weights(struct dvae **d, const struct kernels *k, const struct weights *w, const char *encoder,
-                      const char *decoder, int side, int batch)
-{
-    struct part e = {w, encoder}, v = {w, decoder};
-    *d = NULL;
-    return open_parts(d, k, &e, decoder ? &v : NULL, side, batch);
-}
-
 static bool ends_with(const char *name, const char *end)
 {
     size_t len = strlen(name), end_len = strlen(end);
