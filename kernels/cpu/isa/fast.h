@@ -44,6 +44,11 @@ static inline int larger(int a, int b)
 {
     return a > b ? a : b;
 }
+/* Where part `index` of `parts` of n things starts. */
+static inline int part_start(int n, int index, int parts)
+{
+    return (int)((int64_t)n * index / parts);
+}
 static inline size_t round_up(size_t n, size_t to)
 {
     return (n + to - 1) / to * to;
@@ -100,6 +105,12 @@ void FN(fast_products)(struct kernels *k);
 void FN(fast_convolution)(struct kernels *k);
 void FN(fast_attention)(struct kernels *k);
 void FN(fast_attention_backward)(struct kernels *k);
+void FN(fast_attention_step)(struct kernels *k);
+void FN(fast_elementwise)(struct kernels *k);
+void FN(fast_normalisation)(struct kernels *k);
+void FN(fast_losses)(struct kernels *k);
+void FN(fast_relaxation)(struct kernels *k);
+void FN(fast_pictures)(struct kernels *k);
 
 /* For a convolution with a kernel of one pixel. */
 void FN(fast_linear)(struct tensor y, struct tensor x, struct tensor w, struct tensor bias, int rows, int in, int out);

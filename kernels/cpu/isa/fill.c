@@ -12,4 +12,10 @@ void FILL(ISA)(struct kernels *k)
     FN(fast_convolution)(k);
     FN(fast_attention)(k);
     FN(fast_attention_backward)(k);
+    FN(fast_attention_step)(k);
+    FN(fast_elementwise)(k);
+    FN(fast_normalisation)(k);
+    FN(fast_losses)(k);
+    FN(fast_relaxation)(k);
+    FN(fast_pictures)(k);
 }

@@ -19,8 +19,8 @@ static void product(float *c, const float *start, ptrdiff_t start_row, const flo
     int row_blocks = ceil_div(m, ROW_BLOCK), column_blocks = ceil_div(n, COLUMN_BLOCK);
     PARALLEL_FOR
     for (int task = 0; task < row_blocks * column_blocks; task++) {
-        int block = task / column_blocks, i = (int)((int64_t)m * block / row_blocks);
-        int rows = (int)((int64_t)m * (block + 1) / row_blocks) - i, j = task % column_blocks * COLUMN_BLOCK;
+        int block = task / column_blocks, i = part_start(m, block, row_blocks);
+        int rows = part_start(m, block + 1, row_blocks) - i, j = task % column_blocks * COLUMN_BLOCK;
         for (int p = 0; p < k; p += DEPTH_BLOCK) {
             struct block t = {.a = a + i * a_row + p * a_col,
                               .a_row = a_row,
@@ -161,7 +161,7 @@ static void gradient_of_few(float *dw, const float *dy, const float *x, int rows
     struct scratch s = FN(scratch)((size_t)parts * weights, pack_size(GRADIENT_ROWS, in));
     PARALLEL_FOR
     for (int part = 0; part < parts; part++) {
-        int first = (int)((int64_t)rows * part / parts), last = (int)((int64_t)rows * (part + 1) / parts);
+        int first = part_start(rows, part, parts), last = part_start(rows, part + 1, parts);
         gradient_part(s.shared + (size_t)part * weights, dy + (size_t)first * out, x + (size_t)first * in, last - first,
                       in, out, scratch_mine(&s));
     }
@@ -178,7 +178,7 @@ static void gradient_of_many(float *dw, const float *dy, const float *x, int row
     int blocks = ceil_div(out, GRADIENT_BLOCK);
     PARALLEL_FOR
     for (int block = 0; block < blocks; block++) {
-        int first = (int)((int64_t)out * block / blocks), count = (int)((int64_t)out * (block + 1) / blocks) - first;
+        int first = part_start(out, block, blocks), count = part_start(out, block + 1, blocks) - first;
         float *x_packed = scratch_mine(&s), *dy_packed = x_packed + x_size, *c = dw + (size_t)first * in;
         for (int r = 0; r < rows; r += GRADIENT_ROWS) {
             int depth = smaller(GRADIENT_ROWS, rows - r);

@@ -167,7 +167,7 @@ void FN(add_column_sums)(float *to, const float *x, int rows, int n, float *part
     PARALLEL_FOR
     for (int part = 0; part < COLUMN_PARTS; part++) {
         float *sum = partial + (size_t)part * n;
-        int first = (int)((int64_t)rows * part / COLUMN_PARTS), last = (int)((int64_t)rows * (part + 1) / COLUMN_PARTS);
+        int first = part_start(rows, part, COLUMN_PARTS), last = part_start(rows, part + 1, COLUMN_PARTS);
         memset(sum, 0, n * sizeof(float));
         for (int r = first; r < last; r++)
             for (int j = 0; j < n; j++)

@@ -1,0 +1,124 @@
+/*
+ * Fast kernels: losses with their gradients, a row at a time.
+ */
+#include "kernels/cpu/isa/fast.h"
+#include "kernels/cpu/isa/vecmath.h"
+#include <string.h>
+
+static void softmax_xent(struct tensor loss_t, struct tensor dlogits_t, struct tensor logits_t, struct tensor targets_t,
+                         int rows, int classes, float scale)
+{
+    struct scratch s = FN(scratch)(0, classes);
+    PARALLEL_FOR
+    for (int r = 0; r < rows; r++) {
+        const float *logits = (const float *)logits_t.data + (size_t)r * classes;
+        float *dlogits = dlogits_t.data ? (float *)dlogits_t.data + (size_t)r * classes : NULL;
+        float *p = dlogits ? dlogits : scratch_mine(&s);
+        int target = ((const int32_t *)targets_t.data)[r];
+        float *loss = (float *)loss_t.data + r;
+        *loss = 0;
+        if (target >= 0) {
+            float most = row_max(logits, classes), of_target = logits[target];
+            float total = row_exp(p, logits, most, classes);
+            *loss = most - of_target + logf(total);
+            row_scale(p, scale / total, classes);
+            p[target] -= scale;
+        } else if (dlogits) {
+            memset(dlogits, 0, classes * sizeof(float));
+        }
+    }
+}
+
+static void logit_laplace(struct tensor loss, struct tensor dstats_t, struct tensor stats_t, struct tensor x_t,
+                          int rows, float scale)
+{
+    const float LN_2 = 0.69314718f;
+    PARALLEL_FOR
+    for (int r = 0; r < rows; r++) {
+        const float *stats = (const float *)stats_t.data + (size_t)r * 6, *x = (const float *)x_t.data + (size_t)r * 3;
+        float *dstats = dstats_t.data ? (float *)dstats_t.data + (size_t)r * 6 : NULL, sum = 0;
+        for (int c = 0; c < 3; c++) {
+            float ln_x = fast_log(x[c]), ln_rest = fast_log(1 - x[c]);
+            float off = ln_x - ln_rest - stats[c], inverse = fast_exp(-stats[3 + c]), distance = fabsf(off) * inverse;
+            sum += LN_2 + stats[3 + c] + ln_x + ln_rest + distance;
+            if (dstats) {
+                dstats[c] = scale * inverse * (float)((off < 0) - (off > 0));
+                dstats[3 + c] = scale * (1 - distance);
+            }
+        }
+        ((float *)loss.data)[r] = sum;
+    }
+}
+
+static void kl_uniform(struct tensor kl, struct tensor dlogits_t, struct tensor logits_t, int rows, int classes,
+                       float scale)
+{
+    struct scratch s = FN(scratch)(0, classes);
+    PARALLEL_FOR
+    for (int r = 0; r < rows; r++) {
+        const float *logits = (const float *)logits_t.data + (size_t)r * classes;
+        float *restrict p = scratch_mine(&s);
+        float most = row_max(logits, classes), total = row_exp(p, logits, most, classes);
+        float ln_total = logf(total), negative_entropy = 0;
+#pragma omp simd reduction(+ : negative_entropy)
+        for (int i = 0; i < classes; i++) {
+            p[i] /= total;
+            negative_entropy += p[i] * (logits[i] - most - ln_total);
+        }
+        ((float *)kl.data)[r] = negative_entropy + logf((float)classes);
+        if (!dlogits_t.data)
+            continue;
+        float *restrict dlogits = (float *)dlogits_t.data + (size_t)r * classes;
+        for (int i = 0; i < classes; i++)
+            dlogits[i] += scale * p[i] * (logits[i] - most - ln_total - negative_entropy);
+    }
+}
+
+static void code_use(struct tensor use_t, struct tensor logits_t, int rows, int classes)
+{
+    struct scratch s = FN(scratch)((size_t)COLUMN_PARTS * classes, classes);
+    PARALLEL_FOR
+    for (int part = 0; part < COLUMN_PARTS; part++) {
+        float *restrict sum = s.shared + (size_t)part * classes, *restrict p = scratch_mine(&s);
+        memset(sum, 0, classes * sizeof(float));
+        for (int r = part_start(rows, part, COLUMN_PARTS); r < part_start(rows, part + 1, COLUMN_PARTS); r++) {
+            const float *logits = (const float *)logits_t.data + (size_t)r * classes;
+            float share = 1 / row_exp(p, logits, row_max(logits, classes), classes);
+            for (int i = 0; i < classes; i++)
+                sum[i] += share * p[i];
+        }
+    }
+    float *use = use_t.data;
+    memset(use, 0, classes * sizeof(float));
+    for (int part = 0; part < COLUMN_PARTS; part++)
+        for (int i = 0; i < classes; i++)
+            use[i] += s.shared[(size_t)part * classes + i] / (float)rows;
+}
+
+static void code_use_backward(struct tensor dlogits_t, struct tensor use_t, struct tensor logits_t, int rows,
+                              int classes, float scale)
+{
+    const float *use = use_t.data;
+    struct scratch s = FN(scratch)(classes, classes);
+    float *ln_use = s.shared;
+    for (int i = 0; i < classes; i++)
+        ln_use[i] = use[i] > 0 ? logf(use[i]) : 0; /* a class of no use has no gradient */
+    PARALLEL_FOR
+    for (int r = 0; r < rows; r++) {
+        const float *logits = (const float *)logits_t.data + (size_t)r * classes;
+        float *restrict dlogits = (float *)dlogits_t.data + (size_t)r * classes, *restrict p = scratch_mine(&s);
+        float total = row_exp(p, logits, row_max(logits, classes), classes);
+        float mean = row_dot(p, ln_use, classes) / total, factor = scale / (total * (float)rows);
+        for (int i = 0; i < classes; i++)
+            dlogits[i] += factor * p[i] * (ln_use[i] - mean);
+    }
+}
+
+void FN(fast_losses)(struct kernels *k)
+{
+    k->softmax_xent = softmax_xent;
+    k->logit_laplace = logit_laplace;
+    k->kl_uniform = kl_uniform;
+    k->code_use = code_use;
+    k->code_use_backward = code_use_backward;
+}
