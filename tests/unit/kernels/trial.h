@@ -33,6 +33,7 @@ struct trial {
     const struct kernels *k;
     uint64_t seed;
     uint64_t drawn;
+    double least; /* the least that errors are measured against, where outputs may all be tiny beside inputs */
     int arguments;
     struct trial_argument argument[TRIAL_ARGUMENTS];
 };
@@ -137,8 +138,8 @@ static inline void trial_check(const struct trial *t, const char *what)
     }
 }
 
-/* Fails where an output of `t` is further from `reference` than tolerance times the largest value there (tolerance 0:
- * where any bit differs). */
+/* Fails where an output of `t` is further from `reference` than tolerance times the largest value there, or t->least if
+ * that is more (tolerance 0: where any bit differs). */
 static inline void trial_compare(const struct trial *t, const struct trial *reference, double tolerance,
                                  const char *what)
 {
@@ -152,7 +153,7 @@ static inline void trial_compare(const struct trial *t, const struct trial *refe
             continue;
         }
         const float *x = a->tensor.data, *y = b->tensor.data;
-        double largest = 0;
+        double largest = t->least;
         for (size_t j = 0; j < a->count; j++)
             largest = fmax(largest, fabs(y[j]));
         for (size_t j = 0; j < a->count; j++)
