@@ -16,7 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEY_PRESET = 256, KEY_LOG, KEY_SETTING };
+enum { KEY_PRESET = 256, KEY_LOG, KEY_SETTING }; /* KEY_SETTING + i: settings_table[i] */
+#define SETTINGS_MOST 256 /* argp's own keys are far above */
 
 struct command {
     struct trainer t;
@@ -34,7 +35,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         rc = settings_preset(&c->t.settings, c->t.bit, arg);
     else if (key == KEY_LOG)
         c->json = !strcmp(arg, "json");
-    else if (key >= KEY_SETTING)
+    else if (key >= KEY_SETTING && key < KEY_SETTING + SETTINGS_MOST)
         rc = settings_set(&c->t.settings, c->t.bit, settings_table[key - KEY_SETTING].name, arg);
     else
         return ARGP_ERR_UNKNOWN;
