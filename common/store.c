@@ -1,0 +1,376 @@
+/*
+ * The store (store.h): shards in order, one of them written at a time, and the window in which records wait for those
+ * before them.
+ */
+#include "common/store.h"
+#include "common/err.h"
+#include "common/store_private.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define WINDOW_RECORDS 4096u
+#define WINDOW_BYTES ((size_t)64 << 20)
+#define COMMIT_RECORDS 4096u /* at multiples of it, so that equal streams are cut alike */
+#define COMMIT_SECONDS 1.0
+
+struct store {
+    char *path;
+    struct store_meta meta;
+    struct shard *shards; /* opened on first use */
+    uint64_t shard_count;
+    uint64_t cursor, committed;
+
+    bool writing, failed;
+    int lock;     /* the directory, locked by its writer */
+    MDB_txn *txn; /* into the last shard; NULL: nothing to commit */
+    struct timespec last_commit;
+    struct buf value;
+    struct buf *window; /* WINDOW_RECORDS packed values; id waits at id % WINDOW_RECORDS */
+    size_t waiting, waiting_bytes;
+};
+
+static int open_shard(struct store *s, uint64_t number)
+{
+    struct shard *shard = &s->shards[number];
+    return shard->env ? 0 : shard_open(shard, s->path, number, s->writing);
+}
+
+/* Finds where the store ends. A last shard that is empty was made just before a crash. */
+static int find_cursor(struct store *s)
+{
+    if (s->shard_count == 0)
+        return 0;
+    uint64_t last = s->shard_count - 1;
+    if (open_shard(s, last) < 0 || shard_end(&s->shards[last], last * s->meta.shard_records, &s->cursor) < 0)
+        return -1;
+    if (s->cursor < last * s->meta.shard_records || s->cursor > (last + 1) * s->meta.shard_records)
+        return err_set(ERR_DATA, "%s: its last id %llu belongs to another shard; look at it with: atelier-store verify",
+                       s->shards[last].path, (unsigned long long)s->cursor - 1);
+    s->committed = s->cursor;
+    return 0;
+}
+
+static int open_shards(struct store *s)
+{
+    int64_t count = store_count_shards(s->path);
+    if (count < 0)
+        return -1;
+    s->shard_count = (uint64_t)count;
+    s->shards = xcalloc(s->shard_count, sizeof *s->shards);
+    return find_cursor(s);
+}
+
+/* Frees all but records that were not committed; keeps the error that is set. */
+static void destroy(struct store **pointer)
+{
+    struct store *s = *pointer;
+    for (uint64_t i = 0; i < s->shard_count; i++)
+        shard_close(&s->shards[i], false);
+    for (size_t i = 0; s->window && i < WINDOW_RECORDS; i++)
+        buf_free(&s->window[i]);
+    if (s->lock >= 0)
+        close(s->lock);
+    buf_free(&s->value);
+    free(s->window);
+    free(s->shards);
+    free(s->meta.run);
+    free(s->path);
+    free(s);
+    *pointer = NULL;
+}
+
+static struct store *create(const char *path, bool writing)
+{
+    struct store *s = xcalloc(1, sizeof *s);
+    s->path = xstrdup(path);
+    s->writing = writing;
+    s->lock = -1;
+    return s;
+}
+
+int store_open_read(struct store **out, const char *path)
+{
+    struct store *s = *out = create(path, false);
+    int found = store_meta_read(&s->meta, path);
+    if (found == 0)
+        err_set(ERR_DATA, "%s: no store (it has no meta.json)", path);
+    if (found <= 0 || open_shards(s) < 0) {
+        destroy(out);
+        return -1;
+    }
+    return 0;
+}
+
+static int lock_for_writing(struct store *s)
+{
+    s->lock = open(s->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (s->lock < 0)
+        return err_sys("%s", s->path);
+    if (flock(s->lock, LOCK_EX | LOCK_NB) < 0)
+        return errno == EWOULDBLOCK ? err_set(ERR_AGAIN, "%s: another process writes to this store", s->path)
+                                    : err_sys("%s: cannot lock it", s->path);
+    return 0;
+}
+
+/* A new store gets meta.json first; an old one must be of the same run. */
+static int adopt_run(struct store *s, const char *run)
+{
+    int found = store_meta_read(&s->meta, s->path);
+    if (found < 0)
+        return -1;
+    if (found > 0 && run && s->meta.run && strcmp(run, s->meta.run) != 0)
+        return err_set(ERR_DATA, "%s: it keeps the run '%s', these records are of the run '%s': choose another store",
+                       s->path, s->meta.run, run);
+    int64_t count = store_count_shards(s->path);
+    if (count < 0)
+        return -1;
+    if (found == 0 && count > 0)
+        return err_set(ERR_DATA, "%s: it has shards but no meta.json: not a whole store", s->path);
+    if (found > 0 && (!run || s->meta.run))
+        return 0;
+    if (found > 0 && count > 0)
+        return err_set(ERR_DATA,
+                       "%s: it keeps records of no named run, these are of the run '%s': choose another store", s->path,
+                       run);
+    if (found == 0)
+        s->meta.shard_records = STORE_SHARD_RECORDS;
+    s->meta.run = run ? xstrdup(run) : NULL;
+    return store_meta_write(&s->meta, s->path);
+}
+
+int store_open_write(struct store **out, const char *path, const char *run)
+{
+    struct store *s = *out = create(path, true);
+    if (file_make_dirs(path) < 0 || lock_for_writing(s) < 0 || adopt_run(s, run) < 0 || open_shards(s) < 0) {
+        destroy(out);
+        return -1;
+    }
+    s->window = xcalloc(WINDOW_RECORDS, sizeof *s->window);
+    clock_gettime(CLOCK_MONOTONIC, &s->last_commit);
+    return 0;
+}
+
+/* What was not committed is gone; the store stands as after the last commit. */
+static int fail(struct store *s)
+{
+    if (s->txn)
+        mdb_txn_abort(s->txn);
+    s->txn = NULL;
+    s->cursor = s->committed;
+    s->failed = true;
+    return -1;
+}
+
+int store_commit(struct store *s)
+{
+    if (s->failed)
+        return err_set(ERR_AGAIN, "%s: writing failed before", s->path);
+    clock_gettime(CLOCK_MONOTONIC, &s->last_commit);
+    if (!s->txn)
+        return 0;
+    int rc = mdb_txn_commit(s->txn);
+    s->txn = NULL;
+    if (rc) {
+        shard_error(&s->shards[s->shard_count - 1], rc, "cannot commit");
+        return fail(s);
+    }
+    s->committed = s->cursor;
+    return 0;
+}
+
+/* Makes the shard of the cursor the last one, open for writing. */
+static int reach_shard(struct store *s)
+{
+    uint64_t number = s->cursor / s->meta.shard_records;
+    if (number < s->shard_count)
+        return 0;
+    if (store_commit(s) < 0)
+        return -1;
+    if (number > 0 && shard_close(&s->shards[number - 1], true) < 0)
+        return -1;
+    s->shards = xrealloc(s->shards, (number + 1) * sizeof *s->shards);
+    s->shards[number] = (struct shard){0};
+    s->shard_count = number + 1;
+    return open_shard(s, number);
+}
+
+/* Writes the value of the id at the cursor. */
+static int write_next(struct store *s, const struct buf *value)
+{
+    if (reach_shard(s) < 0)
+        return fail(s);
+    struct shard *shard = &s->shards[s->shard_count - 1];
+    if (!s->txn && shard_begin_write(shard, &s->txn) < 0)
+        return fail(s);
+    MDB_val key = {sizeof s->cursor, &s->cursor}, data = {value->len, value->data};
+    int rc = mdb_put(s->txn, shard->dbi, &key, &data, MDB_APPEND);
+    if (rc) {
+        shard_error(shard, rc, "cannot write");
+        return fail(s);
+    }
+    s->cursor++;
+    return s->cursor % COMMIT_RECORDS == 0 ? store_commit(s) : 0;
+}
+
+/* Writes what waited for the id that has just come. */
+static int write_waiting(struct store *s)
+{
+    struct buf *slot = &s->window[s->cursor % WINDOW_RECORDS];
+    while (slot->len > 0) {
+        if (write_next(s, slot) < 0)
+            return -1;
+        s->waiting--;
+        s->waiting_bytes -= slot->len;
+        buf_free(slot);
+        slot = &s->window[s->cursor % WINDOW_RECORDS];
+    }
+    return 0;
+}
+
+static int wait_in_window(struct store *s, const struct record *r)
+{
+    if (r->id - s->cursor >= WINDOW_RECORDS)
+        return err_set(ERR_DATA,
+                       "%s: id %llu came, and id %llu is still missing: records must come in the order of ids, "
+                       "at most %u apart",
+                       s->path, (unsigned long long)r->id, (unsigned long long)s->cursor, WINDOW_RECORDS);
+    struct buf *slot = &s->window[r->id % WINDOW_RECORDS];
+    if (slot->len > 0)
+        return 0;
+    store_value_pack(r, slot);
+    s->waiting++;
+    s->waiting_bytes += slot->len;
+    if (s->waiting_bytes > WINDOW_BYTES)
+        return err_set(ERR_DATA, "%s: %zu records of %zu bytes wait for id %llu, which has not come", s->path,
+                       s->waiting, s->waiting_bytes, (unsigned long long)s->cursor);
+    return 0;
+}
+
+int store_put(struct store *s, const struct record *r)
+{
+    if (s->failed)
+        return err_set(ERR_AGAIN, "%s: writing failed before", s->path);
+    if (!record_has(r, FIELD_ID))
+        return err_set(ERR_DATA, "%s: a record without an id", s->path);
+    if (r->id < s->cursor)
+        return 0;
+    if (r->id > s->cursor)
+        return wait_in_window(s, r);
+    s->value.len = 0;
+    store_value_pack(r, &s->value);
+    if (write_next(s, &s->value) < 0 || write_waiting(s) < 0)
+        return -1;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    double passed =
+        (double)(now.tv_sec - s->last_commit.tv_sec) + (double)(now.tv_nsec - s->last_commit.tv_nsec) * 1e-9;
+    return passed >= COMMIT_SECONDS ? store_commit(s) : 0;
+}
+
+uint64_t store_cursor(const struct store *s)
+{
+    return s->cursor;
+}
+
+const char *store_run(const struct store *s)
+{
+    return s->meta.run;
+}
+
+int store_get(struct store *s, uint64_t id, struct record *r)
+{
+    MDB_val value;
+    uint64_t number = id / s->meta.shard_records;
+    if (number >= s->shard_count)
+        return 0;
+    if (open_shard(s, number) < 0)
+        return -1;
+    int found = shard_find(&s->shards[number], id, &value);
+    if (found <= 0)
+        return found;
+    int rc = store_value_unpack(id, value.mv_data, value.mv_size, r);
+    shard_release(&s->shards[number]);
+    return rc < 0 ? err_wrap("%s", s->shards[number].path) : 1;
+}
+
+/* Calls `each` for the bytes of every id. */
+static int for_all(struct store *s, void (*each)(void *self, uint64_t id, const MDB_val *value), void *self)
+{
+    for (uint64_t id = 0; id < s->committed; id++) {
+        struct shard *shard = &s->shards[id / s->meta.shard_records];
+        MDB_val value;
+        if (open_shard(s, id / s->meta.shard_records) < 0)
+            return -1;
+        int found = shard_find(shard, id, &value);
+        if (found == 0)
+            return err_set(ERR_DATA, "%s: id %llu is missing", shard->path, (unsigned long long)id);
+        if (found < 0)
+            return -1;
+        each(self, id, &value);
+        shard_release(shard);
+    }
+    return 0;
+}
+
+static void count_value(void *self, uint64_t id, const MDB_val *value)
+{
+    struct store_stats *stats = self;
+    (void)id;
+    if (store_value_is_reject(value->mv_data, value->mv_size))
+        stats->rejects++;
+    else
+        stats->records++;
+}
+
+int store_stats(struct store *s, struct store_stats *stats)
+{
+    *stats = (struct store_stats){0};
+    if (for_all(s, count_value, stats) < 0)
+        return -1;
+    for (uint64_t i = 0; i < s->shard_count; i++) {
+        struct stat st;
+        if (open_shard(s, i) < 0)
+            return -1;
+        if (stat(s->shards[i].path, &st) < 0)
+            return err_sys("%s", s->shards[i].path);
+        stats->bytes += (uint64_t)st.st_size;
+    }
+    return 0;
+}
+
+static void hash_value(void *self, uint64_t id, const MDB_val *value)
+{
+    uint64_t hash = *(uint64_t *)self ^ id;
+    const unsigned char *p = value->mv_data;
+    for (size_t i = 0; i < value->mv_size; i++)
+        hash = (hash ^ p[i]) * 0x100000001b3ull;
+    *(uint64_t *)self = hash;
+}
+
+int store_digest(struct store *s, uint64_t *digest)
+{
+    *digest = 0xcbf29ce484222325ull;
+    return for_all(s, hash_value, digest);
+}
+
+int store_close(struct store **pointer)
+{
+    struct store *s = *pointer;
+    int rc = 0;
+    if (s->writing && !s->failed) {
+        rc = store_commit(s);
+        if (rc == 0 && s->shard_count > 0)
+            rc = shard_close(&s->shards[s->shard_count - 1], true);
+        if (rc == 0 && s->waiting > 0)
+            rc = err_set(ERR_DATA, "%s: id %llu never came; %zu records behind it were not stored", s->path,
+                         (unsigned long long)s->cursor, s->waiting);
+    }
+    destroy(pointer);
+    return rc;
+}

@@ -1,0 +1,106 @@
+/*
+ * The kind "lmdb": the store as a source and as a sink (endpoint.h). A damaged record comes out as a reject.
+ */
+#include "common/endpoint.h"
+#include "common/err.h"
+#include "common/store.h"
+#include <stdlib.h>
+
+struct store_source {
+    struct store *store;
+    char *path;
+    uint64_t next;
+};
+
+static int source_lmdb_open(void **self, const char *rest, const struct source_options *options)
+{
+    struct store *store;
+    if (store_open_read(&store, rest) < 0)
+        return -1;
+    struct store_source *s = xcalloc(1, sizeof *s);
+    *s = (struct store_source){store, xstrdup(rest), options->from};
+    *self = s;
+    return 0;
+}
+
+static int source_lmdb_next(void *self, struct record *r)
+{
+    struct store_source *s = self;
+    if (s->next >= store_cursor(s->store))
+        return 0;
+    uint64_t id = s->next++;
+    int found = store_get(s->store, id, r);
+    if (found > 0 || (found < 0 && err_code() != ERR_DATA))
+        return found;
+    record_clear(r);
+    record_set_u64(r, FIELD_ID, id);
+    record_set_key(r, "%s:%llu", s->path, (unsigned long long)id);
+    if (found < 0)
+        record_reject(r, "store: %s", err_text());
+    else
+        record_reject(r, "store: the id is missing");
+    return 1;
+}
+
+static double source_lmdb_fraction(const void *self)
+{
+    const struct store_source *s = self;
+    uint64_t end = store_cursor(s->store);
+    return end > 0 ? (double)s->next / (double)end : 1;
+}
+
+static void source_lmdb_close(void *self)
+{
+    struct store_source *s = self;
+    store_close(&s->store);
+    free(s->path);
+    free(s);
+}
+
+struct store_sink {
+    struct store *store; /* NULL: finished */
+};
+
+static int sink_lmdb_open(void **self, const char *rest, const struct sink_options *options)
+{
+    struct store *store;
+    if (store_open_write(&store, rest, options->run) < 0)
+        return -1;
+    struct store_sink *s = xcalloc(1, sizeof *s);
+    s->store = store;
+    *self = s;
+    return 0;
+}
+
+static int sink_lmdb_put(void *self, const struct record *r)
+{
+    struct store_sink *s = self;
+    return store_put(s->store, r);
+}
+
+static int sink_lmdb_finish(void *self)
+{
+    struct store_sink *s = self;
+    return store_close(&s->store);
+}
+
+/* Closing without finish: what came in order is kept; what fails now is not the first failure. */
+static void sink_lmdb_close(void *self)
+{
+    struct store_sink *s = self;
+    if (s->store)
+        store_close(&s->store);
+    free(s);
+}
+
+const struct source_kind source_lmdb = {.scheme = "lmdb",
+                                        .open = source_lmdb_open,
+                                        .next = source_lmdb_next,
+                                        .fraction = source_lmdb_fraction,
+                                        .close = source_lmdb_close};
+const struct sink_kind sink_lmdb = {.scheme = "lmdb",
+                                    .durable = true,
+                                    .open = sink_lmdb_open,
+                                    .put = sink_lmdb_put,
+                                    .finish = sink_lmdb_finish,
+                                    .close = sink_lmdb_close};

@@ -1,0 +1,179 @@
+/*
+ * One shard: an LMDB file with ids as integer keys. Never WRITEMAP and never NOSYNC: a commit that returns is on disk,
+ * and a wild pointer of ours cannot reach the data.
+ */
+#include "common/err.h"
+#include "common/store_private.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+/* Reserved address space, not memory and not disk; 250 shards of it fit into 47 bits. */
+#define MAP_BYTES ((size_t)256 << 30)
+
+int shard_error(const struct shard *s, int rc, const char *what)
+{
+    struct statvfs fs;
+    switch (rc) {
+    case ENOSPC:
+    case EDQUOT:
+    case EIO: { /* LMDB says EIO of a write that the full disk cut short */
+        unsigned long long room = statvfs(s->path, &fs) == 0 ? (unsigned long long)fs.f_bavail * fs.f_frsize >> 20 : 0;
+        return err_set(ERR_AGAIN,
+                       "%s: %s: %s; %llu MB are free there. Make room (or replace the disk) and run it again: what was "
+                       "committed is safe",
+                       s->path, what, strerror(rc), room);
+    }
+    case ENOMEM:
+    case EAGAIN:
+    case MDB_MAP_FULL:
+    case MDB_READERS_FULL:
+        return err_set(ERR_AGAIN, "%s: %s: %s", s->path, what, mdb_strerror(rc));
+    case MDB_CORRUPTED:
+    case MDB_PAGE_NOTFOUND:
+    case MDB_INVALID:
+    case MDB_VERSION_MISMATCH:
+    case MDB_CURSOR_FULL:
+    case MDB_INCOMPATIBLE:
+    case MDB_BAD_VALSIZE:
+    case MDB_NOTFOUND:
+        return err_set(ERR_DATA, "%s: %s: damaged (%s); look at it with: atelier-store verify", s->path, what,
+                       mdb_strerror(rc));
+    default:
+        return err_set(ERR_IO, "%s: %s: %s", s->path, what, mdb_strerror(rc));
+    }
+}
+
+/* A file that is shorter than its own account would end a reader with SIGBUS. Nothing but the first two pages, which
+ * mdb_env_open has read, is touched here. */
+static int check_size(struct shard *s)
+{
+    struct stat st;
+    MDB_stat db;
+    MDB_envinfo info;
+    if (stat(s->path, &st) < 0)
+        return err_sys("%s", s->path);
+    mdb_env_stat(s->env, &db);
+    mdb_env_info(s->env, &info);
+    uint64_t need;
+    if (__builtin_mul_overflow(info.me_last_pgno + 1, (uint64_t)db.ms_psize, &need) || need > (uint64_t)st.st_size)
+        return err_set(ERR_DATA, "%s: the file is cut: it has %llu bytes, its last page is %llu", s->path,
+                       (unsigned long long)st.st_size, (unsigned long long)info.me_last_pgno);
+    return 0;
+}
+
+static int open_env(struct shard *s, bool writing)
+{
+    int dead;
+    int rc = mdb_env_create(&s->env);
+    if (rc == 0)
+        rc = mdb_env_set_mapsize(s->env, MAP_BYTES);
+    if (rc == 0)
+        rc = mdb_env_open(s->env, s->path, MDB_NOSUBDIR | MDB_NOTLS | (writing ? 0 : MDB_RDONLY), 0666);
+    if (rc != 0)
+        return shard_error(s, rc, "cannot open it");
+    if (check_size(s) < 0)
+        return -1;
+    rc = mdb_reader_check(s->env, &dead);
+    return rc ? shard_error(s, rc, "cannot look for dead readers") : 0;
+}
+
+static int open_table(struct shard *s, bool writing)
+{
+    MDB_txn *txn = NULL;
+    unsigned flags = 0;
+    int rc = mdb_txn_begin(s->env, NULL, writing ? 0 : MDB_RDONLY, &txn);
+    if (rc == 0)
+        rc = mdb_dbi_open(txn, NULL, writing ? MDB_INTEGERKEY : 0, &s->dbi);
+    if (rc == 0)
+        rc = mdb_dbi_flags(txn, s->dbi, &flags);
+    if (rc == 0 && !(flags & MDB_INTEGERKEY))
+        rc = MDB_INCOMPATIBLE;
+    if (rc == 0)
+        rc = mdb_txn_commit(txn);
+    else if (txn)
+        mdb_txn_abort(txn);
+    if (rc == 0 && (rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &s->reader)) == 0)
+        mdb_txn_reset(s->reader);
+    return rc ? shard_error(s, rc, "cannot open its table") : 0;
+}
+
+int shard_open(struct shard *s, const char *store, uint64_t number, bool writing)
+{
+    struct stat st;
+    *s = (struct shard){.path = xasprintf("%s/%06llu.mdb", store, (unsigned long long)number)};
+    bool present = stat(s->path, &st) == 0;
+    int rc = 0;
+    if (!present && !writing)
+        rc = err_sys("%s", s->path);
+    else if (present && st.st_size == 0 && !writing)
+        rc = err_set(ERR_DATA, "%s: empty", s->path);
+    if (rc == 0)
+        rc = open_env(s, writing);
+    if (rc == 0)
+        rc = open_table(s, writing);
+    if (rc == 0 && !present)
+        rc = file_sync(store);
+    if (rc < 0)
+        shard_close(s, false);
+    return rc;
+}
+
+int shard_close(struct shard *s, bool seal)
+{
+    if (s->reader)
+        mdb_txn_abort(s->reader);
+    if (s->env)
+        mdb_env_close(s->env);
+    int rc = seal ? sum_write(s->path) : 0;
+    free(s->path);
+    *s = (struct shard){0};
+    return rc;
+}
+
+int shard_begin_write(struct shard *s, MDB_txn **txn)
+{
+    if (!s->changed && sum_remove(s->path) < 0)
+        return -1;
+    s->changed = true;
+    int rc = mdb_txn_begin(s->env, NULL, 0, txn);
+    return rc ? shard_error(s, rc, "cannot begin to write") : 0;
+}
+
+int shard_find(struct shard *s, uint64_t id, MDB_val *value)
+{
+    MDB_val key = {sizeof id, &id};
+    int rc = mdb_txn_renew(s->reader);
+    if (rc == 0)
+        rc = mdb_get(s->reader, s->dbi, &key, value);
+    if (rc == 0)
+        return 1;
+    shard_release(s);
+    return rc == MDB_NOTFOUND ? 0 : shard_error(s, rc, "cannot read");
+}
+
+void shard_release(struct shard *s)
+{
+    mdb_txn_reset(s->reader);
+}
+
+int shard_end(struct shard *s, uint64_t first, uint64_t *end)
+{
+    MDB_cursor *cursor;
+    MDB_val key, value;
+    *end = first;
+    int rc = mdb_txn_renew(s->reader);
+    if (rc == 0 && (rc = mdb_cursor_open(s->reader, s->dbi, &cursor)) == 0) {
+        rc = mdb_cursor_get(cursor, &key, &value, MDB_LAST);
+        if (rc == 0 && key.mv_size == sizeof *end) {
+            memcpy(end, key.mv_data, sizeof *end);
+            (*end)++;
+        }
+        mdb_cursor_close(cursor);
+    }
+    shard_release(s);
+    return rc == 0 || rc == MDB_NOTFOUND ? 0 : shard_error(s, rc, "cannot read");
+}

@@ -1,0 +1,212 @@
+/*
+ * Reading a store that may be damaged. LMDB trusts its pages: on a damaged one it may abort or read outside its map. So
+ * each shard is walked in a child process that writes what it finds into shared memory; when the child dies, the report
+ * says where. The checksums of whole files (store_sum.c) are compared first, by plain reading.
+ */
+#include "common/err.h"
+#include "common/store_private.h"
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct walk {
+    struct store_report *report; /* in shared memory */
+    const char *path;            /* of the store */
+    uint64_t number, first, end; /* the shard, its ids */
+    bool last;
+};
+
+__attribute__((format(printf, 2, 3))) static void problem(struct store_report *report, const char *format, ...)
+{
+    if (report->problem_count < STORE_MAX_PROBLEMS) {
+        va_list args;
+        va_start(args, format);
+        vsnprintf(report->problems[report->problem_count], sizeof *report->problems, format, args);
+        va_end(args);
+    }
+    report->problem_count++;
+}
+
+static void count_reject(struct store_report *report, const struct record *r)
+{
+    size_t len = 0;
+    while (len < r->reject.len && r->reject.data[len] != ':' && len < sizeof report->rules->name - 1)
+        len++;
+    uint32_t i = 0;
+    while (i < report->rule_count &&
+           (strncmp(report->rules[i].name, (const char *)r->reject.data, len) != 0 || report->rules[i].name[len] != 0))
+        i++;
+    if (i == STORE_MAX_RULES) {
+        i--;
+        snprintf(report->rules[i].name, sizeof report->rules[i].name, "others");
+    } else if (i == report->rule_count) {
+        memcpy(report->rules[i].name, r->reject.data, len);
+        report->rule_count++;
+    }
+    report->rules[i].count++;
+    report->rejects++;
+}
+
+static void check_value(struct walk *w, struct shard *s, uint64_t id, MDB_val *value, struct record *r)
+{
+    MDB_val key = {sizeof id, &id}, found;
+    if (store_value_unpack(id, value->mv_data, value->mv_size, r) < 0) {
+        problem(w->report, "%s: %s", s->path, err_text());
+        return;
+    }
+    if (mdb_get(s->reader, s->dbi, &key, &found) != 0 || found.mv_data != value->mv_data)
+        problem(w->report, "%s: id %llu is not found by its id", s->path, (unsigned long long)id);
+    if (record_has(r, FIELD_REJECT) != store_value_is_reject(value->mv_data, value->mv_size))
+        problem(w->report, "%s: id %llu: its mark as a reject is wrong", s->path, (unsigned long long)id);
+    if (record_has(r, FIELD_REJECT))
+        count_reject(w->report, r);
+    else
+        w->report->kept++;
+}
+
+/* Says which ids between `expected` and `id` are missing; false when the order of ids is broken. */
+static bool check_order(struct walk *w, struct shard *s, uint64_t expected, uint64_t id)
+{
+    if (id < expected || id >= w->end) {
+        problem(w->report, "%s: id %llu stands where id %llu should be: its pages are damaged", s->path,
+                (unsigned long long)id, (unsigned long long)expected);
+        return false;
+    }
+    if (id > expected)
+        problem(w->report, "%s: ids %llu to %llu are missing", s->path, (unsigned long long)expected,
+                (unsigned long long)id - 1);
+    return true;
+}
+
+static void walk_cursor(struct walk *w, struct shard *s, MDB_cursor *cursor)
+{
+    MDB_val key, value;
+    MDB_stat stat;
+    struct record r = {0};
+    uint64_t expected = w->first, id, count = 0;
+    int rc = mdb_cursor_get(cursor, &key, &value, MDB_FIRST);
+    for (; rc == 0; rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
+        if (key.mv_size != sizeof id)
+            break;
+        memcpy(&id, key.mv_data, sizeof id);
+        if (!check_order(w, s, expected, id))
+            break;
+        w->report->cursor = id;
+        check_value(w, s, id, &value, &r);
+        w->report->cursor = expected = id + 1;
+        count++;
+    }
+    record_free(&r);
+    if (rc != MDB_NOTFOUND)
+        problem(w->report, "%s: its pages are damaged at id %llu", s->path, (unsigned long long)expected);
+    else if (!w->last && expected != w->end)
+        problem(w->report, "%s: ids %llu to %llu are missing", s->path, (unsigned long long)expected,
+                (unsigned long long)w->end - 1);
+    if (mdb_stat(s->reader, s->dbi, &stat) != 0 || stat.ms_entries != count)
+        problem(w->report, "%s: it holds %llu ids and says %zu", s->path, (unsigned long long)count, stat.ms_entries);
+}
+
+/* The child: LMDB's last words are of no use to the reader of the report. */
+static _Noreturn void walk_shard(struct walk *w)
+{
+    static const int signals[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL};
+    struct rlimit none = {0, 0};
+    struct shard s;
+    MDB_cursor *cursor;
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
+        signal(signals[i], SIG_DFL);
+    setrlimit(RLIMIT_CORE, &none);
+    if (!freopen("/dev/null", "w", stderr))
+        _exit(1);
+    if (shard_open(&s, w->path, w->number, false) < 0) {
+        problem(w->report, "%s", err_text());
+        _exit(0);
+    }
+    if (mdb_txn_renew(s.reader) != 0 || mdb_cursor_open(s.reader, s.dbi, &cursor) != 0) {
+        problem(w->report, "%s: cannot be read", s.path);
+        _exit(0);
+    }
+    walk_cursor(w, &s, cursor);
+    mdb_cursor_close(cursor);
+    shard_close(&s, false);
+    _exit(0);
+}
+
+static int run_child(struct walk *w)
+{
+    int status;
+    pid_t child = fork();
+    if (child < 0)
+        return err_sys("cannot start a process");
+    if (child == 0)
+        walk_shard(w);
+    while (waitpid(child, &status, 0) < 0) {
+        if (errno != EINTR)
+            return err_sys("cannot wait for a process");
+    }
+    if (status != 0)
+        problem(w->report, "%s/%06llu.mdb: its pages are damaged at id %llu (reading them ended with %s %d)", w->path,
+                (unsigned long long)w->number, (unsigned long long)w->report->cursor,
+                WIFSIGNALED(status) ? "signal" : "exit code", WIFSIGNALED(status) ? WTERMSIG(status) : status >> 8);
+    return 0;
+}
+
+static int verify_shard(struct walk *w)
+{
+    struct stat st;
+    char *file = xasprintf("%s/%06llu.mdb", w->path, (unsigned long long)w->number);
+    int rc = stat(file, &st) < 0 ? err_sys("%s", file) : sum_check(file);
+    if (rc < 0 && err_code() == ERR_DATA) {
+        problem(w->report, "%s: %s", file, err_text());
+        rc = 1;
+    } else if (rc == 0) {
+        w->report->unsealed++;
+    }
+    if (rc >= 0) {
+        w->report->bytes += (uint64_t)st.st_size;
+        w->report->cursor = w->first;
+        rc = run_child(w);
+    }
+    free(file);
+    return rc;
+}
+
+static int verify_all(const char *path, struct store_report *report)
+{
+    struct store_meta meta = {0};
+    int found = store_meta_read(&meta, path);
+    int64_t count = found > 0 ? store_count_shards(path) : -1;
+    int rc = 0;
+    if (found == 0)
+        return err_set(ERR_DATA, "%s: no store (it has no meta.json)", path);
+    if (count < 0 && err_code() == ERR_DATA)
+        problem(report, "%s", err_text());
+    else if (count < 0)
+        rc = -1;
+    for (int64_t i = 0; i < count && rc == 0; i++) {
+        uint64_t first = (uint64_t)i * meta.shard_records;
+        struct walk w = {report, path, (uint64_t)i, first, first + meta.shard_records, i == count - 1};
+        rc = verify_shard(&w);
+    }
+    free(meta.run);
+    return rc;
+}
+
+int store_verify(const char *path, struct store_report *report)
+{
+    struct store_report *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (shared == MAP_FAILED)
+        return err_sys("cannot get shared memory");
+    int rc = verify_all(path, shared);
+    *report = *shared;
+    munmap(shared, sizeof *shared);
+    return rc;
+}

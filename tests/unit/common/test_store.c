@@ -1,0 +1,534 @@
+/* The store: records out as they came in, order, runs, shards, resuming, damage. */
+#include "common/endpoint.h"
+#include "common/err.h"
+#include "common/random.h"
+#include "common/store_private.h"
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char *scratch, *path;
+
+static int setup(void **state)
+{
+    char template[] = "/tmp/atelier-store-XXXXXX";
+    *state = NULL;
+    scratch = xstrdup(mkdtemp(template));
+    path = xasprintf("%s/store", scratch);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    char *command = xasprintf("rm -rf '%s'", scratch);
+    int rc = system(command); /* NOLINT(cert-env33-c) */
+    free(command);
+    free(scratch);
+    free(path);
+    return rc;
+}
+
+/* A record whose every field is a function of its id: some with codes of each width, every seventh a reject. */
+static void make_record(struct record *r, uint64_t id)
+{
+    int32_t codes[200], tokens[3] = {(int32_t)id, 7, 16383};
+    static const int32_t ranges[] = {8192, 65536, INT32_MAX};
+    record_clear(r);
+    record_set_u64(r, FIELD_ID, id);
+    record_set_key(r, "shard.tar/%llu", (unsigned long long)id);
+    char caption[100];
+    int len = snprintf(caption, sizeof caption, "caption number %llu", (unsigned long long)id);
+    record_set_string(r, FIELD_CAPTION, caption, (size_t)len);
+    if (id % 7 == 6) {
+        record_reject(r, "%s: detail %llu", id % 2 ? "short" : "language", (unsigned long long)id);
+        return;
+    }
+    record_set_ints(r, FIELD_TOKENS, tokens, 3);
+    size_t count = id % 5 == 4 ? 0 : 1 + id % 200;
+    for (size_t i = 0; i < count; i++)
+        codes[i] = (int32_t)(random_philox(1, id, i).v[0] % (uint32_t)ranges[id % 3]);
+    record_set_ints(r, FIELD_CODES, codes, count);
+    record_set_number(r, FIELD_GRID, 8);
+}
+
+static void put(struct store *s, uint64_t id)
+{
+    struct record r = {0};
+    make_record(&r, id);
+    assert_int_equal(store_put(s, &r), 0);
+    record_free(&r);
+}
+
+static void put_all(uint64_t from, uint64_t to)
+{
+    struct store *s;
+    assert_int_equal(store_open_write(&s, path, NULL), 0);
+    for (uint64_t id = from; id < to; id++)
+        put(s, id);
+    assert_int_equal(store_close(&s), 0);
+    assert_null(s);
+}
+
+/* A tombstone keeps id, key and reason; all else is as it was given. */
+static void expect_records(uint64_t count)
+{
+    struct store *s;
+    struct record want = {0}, got = {0};
+    struct buf a = {0}, b = {0};
+    assert_int_equal(store_open_read(&s, path), 0);
+    assert_int_equal(store_cursor(s), count);
+    for (uint64_t id = 0; id < count; id++) {
+        make_record(&want, id);
+        if (record_has(&want, FIELD_REJECT))
+            record_drop(&want, FIELD_CAPTION);
+        assert_int_equal(store_get(s, id, &got), 1);
+        a.len = b.len = 0;
+        record_pack(&want, &a);
+        record_pack(&got, &b);
+        assert_int_equal(a.len, b.len);
+        assert_memory_equal(a.data, b.data, a.len);
+    }
+    assert_int_equal(store_get(s, count, &got), 0);
+    assert_int_equal(store_get(s, UINT64_MAX, &got), 0);
+    assert_int_equal(store_close(&s), 0);
+    buf_free(&a);
+    buf_free(&b);
+    record_free(&want);
+    record_free(&got);
+}
+
+/* A store of small shards stands for one of millions of records. */
+static void make_small_shards(uint64_t records)
+{
+    struct store_meta meta = {records, NULL};
+    assert_int_equal(file_make_dirs(path), 0);
+    assert_int_equal(store_meta_write(&meta, path), 0);
+}
+
+static void expect_error(int code, const char *text)
+{
+    assert_int_equal(err_code(), code);
+    if (!strstr(err_text(), text))
+        fail_msg("'%s' is not in the error: %s", text, err_text());
+}
+
+static void test_round_trip(void **state)
+{
+    (void)state;
+    put_all(0, 5000);
+    expect_records(5000);
+}
+
+static void test_empty(void **state)
+{
+    (void)state;
+    struct store_report report;
+    put_all(0, 0);
+    expect_records(0);
+    assert_int_equal(store_verify(path, &report), 0);
+    assert_int_equal(report.problem_count, 0);
+    assert_int_equal(report.cursor, 0);
+}
+
+static void test_resume_and_duplicates(void **state)
+{
+    (void)state;
+    put_all(0, 100);
+    put_all(50, 300); /* 50 .. 99 are there already */
+    expect_records(300);
+}
+
+static void test_any_order_within_the_window(void **state)
+{
+    (void)state;
+    enum { N = 9000, SPAN = 500 };
+    struct store *s;
+    assert_int_equal(store_open_write(&s, path, NULL), 0);
+    for (uint64_t i = 0; i < N; i += SPAN) {
+        for (uint64_t j = 0; j < SPAN; j++)
+            put(s, i + random_permute(SPAN, i, j));
+    }
+    assert_int_equal(store_cursor(s), N);
+    assert_int_equal(store_close(&s), 0);
+    expect_records(N);
+}
+
+static void test_gap_is_an_error(void **state)
+{
+    (void)state;
+    struct store *s;
+    struct record r = {0};
+    assert_int_equal(store_open_write(&s, path, NULL), 0);
+    put(s, 0);
+    put(s, 2);
+    make_record(&r, 5000);
+    assert_int_equal(store_put(s, &r), -1);
+    expect_error(ERR_DATA, "id 1 is still missing");
+    assert_int_equal(store_close(&s), -1);
+    expect_error(ERR_DATA, "id 1 never came");
+    expect_records(1);
+    record_free(&r);
+}
+
+static void test_window_is_bounded_in_bytes(void **state)
+{
+    (void)state;
+    struct store *s;
+    struct record r = {0};
+    size_t size = 4 << 20;
+    char *picture = xcalloc(1, size);
+    int rc = 0;
+    uint64_t id = 1;
+    assert_int_equal(store_open_write(&s, path, NULL), 0);
+    for (; rc == 0 && id < 100; id++) {
+        record_clear(&r);
+        record_set_u64(&r, FIELD_ID, id);
+        record_set_string(&r, FIELD_IMAGE, picture, size);
+        rc = store_put(s, &r);
+    }
+    assert_int_equal(rc, -1);
+    assert_in_range(id, 15, 18);
+    expect_error(ERR_DATA, "wait for id 0");
+    assert_int_equal(store_close(&s), -1);
+    record_free(&r);
+    free(picture);
+}
+
+static void test_runs_are_kept_apart(void **state)
+{
+    (void)state;
+    struct store *s;
+    assert_int_equal(store_open_write(&s, path, "run-a"), 0);
+    put(s, 0);
+    assert_int_equal(store_close(&s), 0);
+    assert_int_equal(store_open_write(&s, path, "run-b"), -1);
+    expect_error(ERR_DATA, "run-a");
+    expect_error(ERR_DATA, "run-b");
+    assert_null(s);
+    assert_int_equal(store_open_write(&s, path, "run-a"), 0);
+    put(s, 1);
+    assert_int_equal(store_close(&s), 0);
+    assert_int_equal(store_open_read(&s, path), 0);
+    assert_string_equal(store_run(s), "run-a");
+    assert_int_equal(store_close(&s), 0);
+}
+
+static void test_one_writer(void **state)
+{
+    (void)state;
+    struct store *a, *b;
+    assert_int_equal(store_open_write(&a, path, NULL), 0);
+    assert_int_equal(store_open_write(&b, path, NULL), -1);
+    expect_error(ERR_AGAIN, "another process writes");
+    assert_int_equal(store_close(&a), 0);
+}
+
+static void test_not_a_store(void **state)
+{
+    (void)state;
+    struct store *s;
+    struct store_report report;
+    assert_int_equal(store_open_read(&s, scratch), -1);
+    expect_error(ERR_DATA, "no store");
+    assert_int_equal(store_verify("/nonexistent", &report), -1);
+}
+
+static uint64_t digest(void)
+{
+    struct store *s;
+    uint64_t value;
+    assert_int_equal(store_open_read(&s, path), 0);
+    assert_int_equal(store_digest(s, &value), 0);
+    assert_int_equal(store_close(&s), 0);
+    return value;
+}
+
+static void test_digest_ignores_commits(void **state)
+{
+    (void)state;
+    put_all(0, 2000);
+    uint64_t once = digest();
+    assert_int_equal(teardown(NULL), 0);
+    setup(state);
+    put_all(0, 3);
+    put_all(3, 1234);
+    put_all(1234, 1999);
+    assert_true(digest() != once);
+    put_all(1999, 2000);
+    assert_true(digest() == once);
+}
+
+static void test_report_adds_up(void **state)
+{
+    (void)state;
+    struct store_report report;
+    struct store_stats stats;
+    struct store *s;
+    put_all(0, 700);
+    assert_int_equal(store_verify(path, &report), 0);
+    assert_int_equal(report.problem_count, 0);
+    assert_int_equal(report.unsealed, 0);
+    assert_int_equal(report.cursor, 700);
+    assert_int_equal(report.kept, 600);
+    assert_int_equal(report.rejects, 100);
+    assert_int_equal(report.rule_count, 2);
+    assert_int_equal(report.rules[0].count + report.rules[1].count, 100);
+    assert_string_equal(report.rules[0].name, "language");
+    assert_int_equal(store_open_read(&s, path), 0);
+    assert_int_equal(store_stats(s, &stats), 0);
+    assert_int_equal(stats.records, 600);
+    assert_int_equal(stats.rejects, 100);
+    assert_int_equal(stats.bytes, report.bytes);
+    assert_int_equal(store_close(&s), 0);
+}
+
+/* Killed between commits: what was committed is whole, and writing goes on from there. */
+static void test_kill_loses_only_what_was_not_committed(void **state)
+{
+    (void)state;
+    struct store *s;
+    struct store_report report;
+    for (uint64_t round = 0; round < 5; round++) {
+        pid_t child = fork();
+        if (child == 0) {
+            if (store_open_write(&s, path, NULL) < 0)
+                _exit(1);
+            uint64_t start = store_cursor(s);
+            for (uint64_t id = start; id < start + 100; id++)
+                put(s, id);
+            if (store_commit(s) < 0)
+                _exit(1);
+            for (uint64_t id = start + 100; id < start + 150; id++)
+                put(s, id);
+            _exit(0);
+        }
+        int status;
+        waitpid(child, &status, 0);
+        assert_int_equal(status, 0);
+        assert_int_equal(store_verify(path, &report), 0);
+        assert_int_equal(report.problem_count, 0);
+        assert_int_equal(report.unsealed, 1);
+        expect_records((round + 1) * 100);
+    }
+}
+
+static void test_endpoints(void **state)
+{
+    (void)state;
+    struct sink *sink;
+    struct source *source;
+    struct record r = {0};
+    char *uri = xasprintf("lmdb:%s", path);
+    const struct sink_options sink_options = {.run = "r"};
+    const struct source_options source_options = {.from = 20};
+    assert_int_equal(sink_open(&sink, uri, &sink_options), 0);
+    for (uint64_t id = 0; id < 50; id++) {
+        make_record(&r, id);
+        assert_int_equal(sink_put(sink, &r), 0);
+    }
+    assert_int_equal(sink_finish(sink), 0);
+    sink_close(&sink);
+    assert_int_equal(source_open(&source, uri, &source_options), 0);
+    for (uint64_t id = 20; id < 50; id++) {
+        assert_int_equal(source_next(source, &r), 1);
+        assert_int_equal(r.id, id);
+    }
+    assert_int_equal(source_next(source, &r), 0);
+    source_close(&source);
+    record_free(&r);
+    free(uri);
+}
+
+static void test_many_shards(void **state)
+{
+    (void)state;
+    struct store_report report;
+    make_small_shards(100);
+    put_all(0, 300); /* ends with a full shard */
+    expect_records(300);
+    put_all(300, 1050);
+    expect_records(1050);
+    assert_int_equal(store_verify(path, &report), 0);
+    assert_int_equal(report.problem_count, 0);
+    assert_int_equal(report.unsealed, 0);
+    assert_int_equal(report.cursor, 1050);
+    assert_int_equal(report.kept + report.rejects, 1050);
+}
+
+static void test_missing_shard(void **state)
+{
+    (void)state;
+    struct store *s;
+    struct store_report report;
+    make_small_shards(100);
+    put_all(0, 350);
+    char *shard = xasprintf("%s/000001.mdb", path);
+    assert_int_equal(unlink(shard), 0);
+    free(shard);
+    assert_int_equal(store_open_read(&s, path), -1);
+    expect_error(ERR_DATA, "shards are missing");
+    assert_int_equal(store_verify(path, &report), 0);
+    assert_true(report.problem_count > 0);
+}
+
+static void overwrite(const char *file, const struct buf *content)
+{
+    int fd = open(file, O_WRONLY | O_TRUNC);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, content->data, content->len), content->len);
+    close(fd);
+}
+
+/* Every flipped bit and every cut of every file is found, and verify comes back from each. */
+static void test_damage_is_found(void **state)
+{
+    (void)state;
+    static const char *const files[] = {"000000.mdb", "000001.mdb", "000000.sum", "meta.json"};
+    enum { TRIALS = 300 };
+    struct store_report report;
+    make_small_shards(60);
+    put_all(0, 100);
+    for (uint64_t i = 0; i < TRIALS; i++) {
+        struct random4 draw = random_philox(5, 0, i);
+        char *file = xasprintf("%s/%s", path, files[draw.v[0] % 8 < 5 ? 0 : draw.v[0] % 8 - 4]);
+        struct buf whole = {0}, hurt = {0};
+        assert_int_equal(file_read(file, 1 << 24, &whole), 0);
+        buf_append(&hurt, whole.data, whole.len);
+        if (draw.v[1] % 4 == 0)
+            hurt.len = draw.v[2] % whole.len;
+        else
+            hurt.data[draw.v[2] % whole.len] ^= (unsigned char)(1u << draw.v[3] % 8);
+        overwrite(file, &hurt);
+        int rc = store_verify(path, &report);
+        if (rc == 0 && report.problem_count == 0)
+            fail_msg("trial %d: damage of %s at %u was not found", (int)i, file, draw.v[2] % (unsigned)whole.len);
+        overwrite(file, &whole);
+        buf_free(&whole);
+        buf_free(&hurt);
+        free(file);
+    }
+    assert_int_equal(store_verify(path, &report), 0);
+    assert_int_equal(report.problem_count, 0);
+}
+
+/* Without checksum files the walk alone must not crash, and finds all that harms a record. */
+static void test_damage_without_sums(void **state)
+{
+    (void)state;
+    enum { TRIALS = 300, RECORDS = 100 };
+    struct store_report report;
+    struct buf whole = {0};
+    put_all(0, RECORDS);
+    uint64_t right = digest();
+    char *file = xasprintf("%s/000000.mdb", path), *sum = xasprintf("%s/000000.sum", path);
+    assert_int_equal(unlink(sum), 0);
+    assert_int_equal(file_read(file, 1 << 24, &whole), 0);
+    for (uint64_t i = 0; i < TRIALS; i++) {
+        struct random4 draw = random_philox(6, 0, i);
+        struct buf hurt = {0};
+        buf_append(&hurt, whole.data, whole.len);
+        for (uint32_t flip = 0; flip <= draw.v[0] % 3; flip++) {
+            struct random4 place = random_philox(7, flip, i);
+            /* Where the tree is: its pages' headers and the two meta pages. */
+            size_t at =
+                draw.v[1] % 2 ? place.v[1] % whole.len : (place.v[1] % (whole.len / 4096)) * 4096 + place.v[2] % 160;
+            hurt.data[at] ^= (unsigned char)(1u << place.v[3] % 8);
+        }
+        overwrite(file, &hurt);
+        if (store_verify(path, &report) == 0 && report.problem_count == 0) {
+            assert_int_equal(report.cursor, RECORDS);
+            assert_true(digest() == right);
+        }
+        buf_free(&hurt);
+    }
+    buf_free(&whole);
+    free(file);
+    free(sum);
+}
+
+/* A reader meets a cut file with an error, not with SIGBUS. */
+static void test_cut_file_is_an_error(void **state)
+{
+    (void)state;
+    struct store *s;
+    put_all(0, 1000);
+    char *file = xasprintf("%s/000000.mdb", path);
+    struct stat st;
+    assert_int_equal(stat(file, &st), 0);
+    for (off_t cut = 1; cut < st.st_size; cut += st.st_size / 7) {
+        assert_int_equal(truncate(file, st.st_size - cut), 0);
+        assert_int_equal(store_open_read(&s, path), -1);
+        assert_int_equal(store_open_write(&s, path, NULL), -1);
+    }
+    free(file);
+}
+
+/* One damaged value does not hide the others. */
+static void test_damaged_record_becomes_a_reject(void **state)
+{
+    (void)state;
+    struct source *source;
+    struct record r = {0};
+    struct buf content = {0};
+    const struct source_options options = {0};
+    uint64_t rejects = 0, count = 0;
+    put_all(0, 6);
+    char *file = xasprintf("%s/000000.mdb", path), *uri = xasprintf("lmdb:%s", path);
+    assert_int_equal(file_read(file, 1 << 24, &content), 0);
+    unsigned char *at = memmem(content.data, content.len, "caption number 3", 16);
+    assert_non_null(at);
+    *at ^= 1;
+    overwrite(file, &content);
+    assert_int_equal(source_open(&source, uri, &options), 0);
+    while (source_next(source, &r) > 0) {
+        count++;
+        if (record_has(&r, FIELD_REJECT)) {
+            rejects++;
+            assert_int_equal(r.id, 3);
+        }
+    }
+    assert_int_equal(count, 6);
+    assert_int_equal(rejects, 1);
+    source_close(&source);
+    record_free(&r);
+    buf_free(&content);
+    free(file);
+    free(uri);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_round_trip),
+        TEST(test_empty),
+        TEST(test_resume_and_duplicates),
+        TEST(test_any_order_within_the_window),
+        TEST(test_gap_is_an_error),
+        TEST(test_window_is_bounded_in_bytes),
+        TEST(test_runs_are_kept_apart),
+        TEST(test_one_writer),
+        TEST(test_not_a_store),
+        TEST(test_digest_ignores_commits),
+        TEST(test_report_adds_up),
+        TEST(test_kill_loses_only_what_was_not_committed),
+        TEST(test_endpoints),
+        TEST(test_many_shards),
+        TEST(test_missing_shard),
+        TEST(test_damage_is_found),
+        TEST(test_damage_without_sums),
+        TEST(test_cut_file_is_an_error),
+        TEST(test_damaged_record_becomes_a_reject),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
