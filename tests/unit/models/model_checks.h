@@ -22,6 +22,7 @@
 #define VECTORS "tests/golden/vectors/"
 #define LOSS_TOLERANCE 1e-4
 #define GRADIENT_TOLERANCE 1e-3
+#define HALF_TOLERANCE 2e-3 /* results of weights that were rounded to 11 bits */
 
 static inline struct weights *vectors_open(const char *name)
 {
