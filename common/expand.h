@@ -7,7 +7,7 @@
 
 #include <stddef.h>
 
-#define EXPAND_MAX_NAMES 1000000u
+#define EXPAND_MAX_NAMES 100000u
 
 struct names {
     char **name;

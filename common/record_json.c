@@ -185,8 +185,10 @@ static int read_bytes(struct record *r, enum field f, const json_t *json)
     }
     struct buf decoded = {0};
     if (info->type == TYPE_BYTES) {
-        if (base64_decode(text, len, &decoded) < 0)
+        if (base64_decode(text, len, &decoded) < 0) {
+            buf_free(&decoded);
             return err_wrap("json: \"%s\"", info->name);
+        }
         text = (const char *)decoded.data;
         len = decoded.len;
     }
