@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum { COMPARE_SHAPES = 16, COMPARE_SIZES = 8 };
+enum { COMPARE_SHAPES = 20, COMPARE_SIZES = 8 };
 
 struct operation {
     const char *name;
