@@ -148,7 +148,7 @@ static void widen(float *to, const float *dy, int pixels, int out, int columns)
 static void weight_gradient(float *dw, const float *dy, const float *x, const struct conv_shape *s)
 {
     enum { MOST_PARTS = 32, LEAST_PARTS = 8, MOST_SUMS = 1 << 20 };
-    int taps = s->kernel * s->kernel, columns = (int)round_up(s->out, VEC), band = band_rows(s);
+    int taps = s->kernel * s->kernel, columns = whole_columns(s->out), band = band_rows(s);
     size_t sums = (size_t)taps * s->in * columns, pixels = (size_t)s->height * s->width;
     int parts = smaller(s->batch, larger(LEAST_PARTS, smaller(MOST_PARTS, (int)(MOST_SUMS / sums))));
     struct scratch scratch = FN(scratch)(parts * sums, copy_size(s) + (size_t)band * s->width * columns);

@@ -26,7 +26,7 @@ enum { VEC = 16 }; /* floats in a vector */
 #else
 enum { VEC = 8 };
 #endif
-enum { WIDE = 2 * VEC }; /* columns of a full tile, and of a packed panel */
+enum { HALF = VEC / 2, WIDE = 2 * VEC }; /* WIDE: columns of a full tile, and of a packed panel */
 
 typedef float vec __attribute__((vector_size(4 * VEC), aligned(4), may_alias));
 
@@ -54,10 +54,16 @@ static inline size_t round_up(size_t n, size_t to)
     return (n + to - 1) / to * to;
 }
 
+/* Columns that tiles of n columns take and read of b: half a vector, or whole ones. */
+static inline int whole_columns(int n)
+{
+    return n <= HALF ? HALF : (int)round_up(n, VEC);
+}
+
 /* c[i][j] = start[i][j] + sum over o < outer, k < depth of
  *           a[o * a_outer + i * a_row + k * a_col] * b[j / WIDE * b_panel + (o * depth + k) * b_row + j % WIDE].
- * start: absent for zeros; c itself to accumulate; with start_row 0 one row (a bias) for all. Where n is no multiple
- * of VEC, b's rows must be readable up to one (a packed panel's are). Strides are in floats. */
+ * start: absent for zeros; c itself to accumulate; with start_row 0 one row (a bias) for all. b's rows must be
+ * readable up to whole_columns(n) (a packed panel's are). Strides are in floats. */
 struct block {
     const float *a;
     ptrdiff_t a_outer, a_row, a_col;

@@ -30,6 +30,7 @@ static void maxpool_backward(struct tensor dx_t, struct tensor dy_t, struct tens
             const float *x = (const float *)x_t.data + at;
             const float *dy = (const float *)dy_t.data + row * below / 2 + (size_t)column * c;
             float *restrict dx = (float *)dx_t.data + at;
+#pragma omp simd
             for (int i = 0; i < c; i++) {
                 float a = x[i], b = x[c + i], d = x[below + i], e = x[below + c + i];
                 float upper = b > a ? b : a, lower = e > d ? e : d;

@@ -144,7 +144,7 @@ static void gradient_part(float *sums, const float *dy, const float *x, int rows
                           .c_row = in,
                           .outer = 1,
                           .depth = count};
-        if (in % VEC) {
+        if (whole_columns(in) != in) {
             struct pack p = {t.b, in, 1, count, in};
             FN(pack_panels)(packed, &p, 0, ceil_div(in, WIDE));
             t.b = packed;

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+typedef float half __attribute__((vector_size(4 * HALF), aligned(4), may_alias));
+
 enum { MOST_ROWS = 8 };
 #ifdef __AVX512F__
 enum { WIDE_ROWS = 8 };
@@ -46,10 +48,54 @@ static inline __attribute__((always_inline)) void tile(const int rows, const int
             *(vec *)(c + i * t->c_row + v * VEC) = sum[i][v];
 }
 
-static void run_tile(int rows, int vecs, const struct block *t, const float *a, const float *b, const float *start,
-                     float *c)
+/* The same for one vector of half the length: eight columns of AVX-512 would leave half a vector idle. */
+static inline __attribute__((always_inline)) void half_tile(const int rows, const struct block *t, const float *a,
+                                                            const float *b, const float *start, float *c)
 {
-    switch (vecs == 1 ? rows : MOST_ROWS + rows) {
+    half sum[MOST_ROWS];
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i++)
+        sum[i] = start ? *(const half *)(start + i * t->start_row) : (half){0};
+    const ptrdiff_t a_row = t->a_row, a_col = t->a_col, b_row = t->b_row;
+    for (int o = 0; o < t->outer; o++) {
+        const float *x = a + o * t->a_outer;
+        for (int k = 0; k < t->depth; k++, x += a_col, b += b_row) {
+            half y = *(const half *)b;
+#pragma GCC unroll 8
+            for (int i = 0; i < rows; i++)
+                sum[i] += x[i * a_row] * y;
+        }
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i++)
+        *(half *)(c + i * t->c_row) = sum[i];
+}
+
+static void run_half(int rows, const struct block *t, const float *a, const float *b, const float *start, float *c)
+{
+    switch (rows) {
+    case 1:
+        return half_tile(1, t, a, b, start, c);
+    case 2:
+        return half_tile(2, t, a, b, start, c);
+    case 3:
+        return half_tile(3, t, a, b, start, c);
+    case 4:
+        return half_tile(4, t, a, b, start, c);
+    case 5:
+        return half_tile(5, t, a, b, start, c);
+    case 6:
+        return half_tile(6, t, a, b, start, c);
+    case 7:
+        return half_tile(7, t, a, b, start, c);
+    default:
+        return half_tile(MOST_ROWS, t, a, b, start, c);
+    }
+}
+
+static void run_narrow(int rows, const struct block *t, const float *a, const float *b, const float *start, float *c)
+{
+    switch (rows) {
     case 1:
         return tile(1, 1, t, a, b, start, c);
     case 2:
@@ -64,29 +110,45 @@ static void run_tile(int rows, int vecs, const struct block *t, const float *a, 
         return tile(6, 1, t, a, b, start, c);
     case 7:
         return tile(7, 1, t, a, b, start, c);
-    case MOST_ROWS:
+    default:
         return tile(MOST_ROWS, 1, t, a, b, start, c);
-    case MOST_ROWS + 1:
+    }
+}
+
+static void run_wide(int rows, const struct block *t, const float *a, const float *b, const float *start, float *c)
+{
+    switch (rows) {
+    case 1:
         return tile(1, 2, t, a, b, start, c);
-    case MOST_ROWS + 2:
+    case 2:
         return tile(2, 2, t, a, b, start, c);
-    case MOST_ROWS + 3:
+    case 3:
         return tile(3, 2, t, a, b, start, c);
-    case MOST_ROWS + 4:
+    case 4:
         return tile(4, 2, t, a, b, start, c);
-    case MOST_ROWS + 5:
+    case 5:
         return tile(5, 2, t, a, b, start, c);
-    case MOST_ROWS + 6:
+#ifdef __AVX512F__
+    case 6:
         return tile(6, 2, t, a, b, start, c);
-#if defined(__AVX512F__)
-    case MOST_ROWS + 7:
+    case 7:
         return tile(7, 2, t, a, b, start, c);
-    case MOST_ROWS + 8:
-        return tile(8, 2, t, a, b, start, c);
 #endif
     default:
-        abort();
+        return tile(WIDE_ROWS, 2, t, a, b, start, c);
     }
+}
+
+/* rows <= most_rows(columns), columns a whole number of vectors or half a one. */
+static void run_tile(int rows, int columns, const struct block *t, const float *a, const float *b, const float *start,
+                     float *c)
+{
+    if (columns == HALF)
+        run_half(rows, t, a, b, start, c);
+    else if (columns == VEC)
+        run_narrow(rows, t, a, b, start, c);
+    else
+        run_wide(rows, t, a, b, start, c);
 }
 
 /* A tile whose last columns lie past n: its results go through a full one beside. */
@@ -99,7 +161,7 @@ static void run_edge(int rows, int columns, const struct block *t, const float *
     beside.start_row = WIDE;
     for (int i = 0; start && i < rows; i++)
         memcpy(full + i * WIDE, start + i * t->start_row, columns * sizeof(float));
-    run_tile(rows, columns > VEC ? 2 : 1, &beside, a, b, full, full);
+    run_tile(rows, whole_columns(columns), &beside, a, b, full, full);
     for (int i = 0; i < rows; i++)
         memcpy(c + i * t->c_row, full + i * WIDE, columns * sizeof(float));
 }
@@ -107,14 +169,14 @@ static void run_edge(int rows, int columns, const struct block *t, const float *
 void FN(block_run)(const struct block *t, int m, int n)
 {
     for (int j = 0; j < n; j += WIDE) {
-        int columns = smaller(WIDE, n - j), vecs = columns > VEC ? 2 : 1;
-        int tiles = ceil_div(m, vecs == 1 ? MOST_ROWS : WIDE_ROWS), least = m / tiles, more = m % tiles;
+        int columns = smaller(WIDE, n - j), whole = whole_columns(columns);
+        int tiles = ceil_div(m, whole == WIDE ? WIDE_ROWS : MOST_ROWS), least = m / tiles, more = m % tiles;
         const float *b = t->b + j / WIDE * t->b_panel;
         for (int i = 0, rows; i < m; i += rows) {
             rows = least + (more-- > 0);
             const float *start = t->start ? t->start + i * t->start_row + j : NULL;
-            if (columns % VEC == 0)
-                run_tile(rows, vecs, t, t->a + i * t->a_row, b, start, t->c + i * t->c_row + j);
+            if (columns == whole)
+                run_tile(rows, columns, t, t->a + i * t->a_row, b, start, t->c + i * t->c_row + j);
             else
                 run_edge(rows, columns, t, t->a + i * t->a_row, b, start, t->c + i * t->c_row + j);
         }
