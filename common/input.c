@@ -119,6 +119,7 @@ ssize_t input_read(struct input *in, void *to, size_t len)
 
 int input_line(struct input *in, struct buf *line, size_t limit, uint64_t *whole)
 {
+    unsigned char last = 0;
     line->len = 0;
     *whole = 0;
     for (;;) {
@@ -131,20 +132,20 @@ int input_line(struct input *in, struct buf *line, size_t limit, uint64_t *whole
         }
         unsigned char *start = in->buffer + in->at, *end = memchr(start, '\n', in->len - in->at);
         size_t part = end ? (size_t)(end - start) : in->len - in->at;
-        size_t room = limit + 1 - line->len; /* one more: a CR at the end may go */
-        if (buf_try(line, part < room ? part : room, limit + 1, in->name) < 0)
+        size_t room = limit - line->len;
+        if (buf_try(line, part < room ? part : room, limit, in->name) < 0)
             return -1;
         buf_append(line, start, part < room ? part : room);
+        if (part > 0)
+            last = start[part - 1];
         *whole += part;
         in->at += part + (end != NULL);
         if (end)
             break;
     }
-    if (*whole == line->len && line->len > 0 && line->data[line->len - 1] == '\r') {
-        line->len--;
+    if (last == '\r')
         --*whole;
-    }
-    if (line->len > limit)
-        line->len = limit;
+    if (line->len > *whole)
+        line->len = (size_t)*whole;
     return 1;
 }
