@@ -15,6 +15,16 @@ struct pictures {
     float *mapped;   /* the same, as the encoder takes them */
 };
 
+static size_t positions_of(const struct pictures *s) /* of a picture's codes */
+{
+    return (size_t)s->grid * (size_t)s->grid;
+}
+
+static size_t area_of(const struct pictures *s)
+{
+    return (size_t)s->side * (size_t)s->side;
+}
+
 static int read_number(const struct golden *g, const char *key, int *value)
 {
     double v;
@@ -49,7 +59,7 @@ static int read_config(const struct golden *g, struct dvae_config *c, struct pic
 static void read_pictures(const struct golden *g, struct pictures *s)
 {
     const struct weight *t = weights_find(g->w, "in.pixels");
-    size_t area = (size_t)s->side * (size_t)s->side;
+    size_t area = area_of(s);
     float *nchw = golden_read(t);
     s->mapped = xmalloc(t->count * sizeof *s->mapped);
     s->pixels = xmalloc(t->count);
@@ -76,12 +86,12 @@ static int expect_nhwc(struct golden *g, const char *name, struct tensor got, si
 
 static int check_logits(struct golden *g, struct dvae *d, const struct pictures *s)
 {
-    size_t values = (size_t)s->n * (size_t)s->side * (size_t)s->side * 3;
+    size_t values = (size_t)s->n * area_of(s) * 3;
     struct tensor x = g->k->alloc(values, F32);
     if (!x.data)
         return -1;
     g->k->upload(x, s->mapped, values);
-    int status = expect_nhwc(g, "out.logits", dvae_logits(d, x, s->n), (size_t)s->n, (size_t)(s->grid * s->grid),
+    int status = expect_nhwc(g, "out.logits", dvae_logits(d, x, s->n), (size_t)s->n, positions_of(s),
                              (size_t)dvae_config(d)->vocab);
     g->k->free(x);
     return status;
@@ -90,7 +100,7 @@ static int check_logits(struct golden *g, struct dvae *d, const struct pictures 
 /* The decoder sees each code as a one-hot vector. */
 static int check_stats(struct golden *g, struct dvae *d, const struct pictures *s, const int32_t *codes)
 {
-    size_t positions = (size_t)s->n * (size_t)(s->grid * s->grid), V = (size_t)dvae_config(d)->vocab;
+    size_t positions = (size_t)s->n * positions_of(s), V = (size_t)dvae_config(d)->vocab;
     struct tensor z = g->k->alloc(positions * V, F32);
     if (!z.data)
         return -1;
@@ -99,7 +109,7 @@ static int check_stats(struct golden *g, struct dvae *d, const struct pictures *
         one_hot[i * V + (size_t)codes[i]] = 1;
     g->k->upload(z, one_hot, positions * V);
     free(one_hot);
-    int status = expect_nhwc(g, "out.stats", dvae_stats(d, z, s->n), (size_t)s->n, (size_t)(s->side * s->side), 6);
+    int status = expect_nhwc(g, "out.stats", dvae_stats(d, z, s->n), (size_t)s->n, area_of(s), 6);
     g->k->free(z);
     return status;
 }
@@ -107,7 +117,7 @@ static int check_stats(struct golden *g, struct dvae *d, const struct pictures *
 /* Ours are bytes: each must be the file's value rounded, give or take what its own error may move. */
 static int check_picture(struct golden *g, struct dvae *d, const struct pictures *s, const int32_t *codes)
 {
-    size_t area = (size_t)s->side * (size_t)s->side, count = (size_t)s->n * area * 3, differ = 0;
+    size_t area = area_of(s), count = (size_t)s->n * area * 3, differ = 0;
     const struct weight *t = golden_find(g, "out.image", 4, (const int64_t[]){s->n, 3, s->side, s->side});
     if (!t)
         return -1;
@@ -126,7 +136,7 @@ static int check_picture(struct golden *g, struct dvae *d, const struct pictures
 
 static int check_codes(struct golden *g, struct dvae *d, const struct pictures *s)
 {
-    size_t positions = (size_t)s->n * (size_t)(s->grid * s->grid);
+    size_t positions = (size_t)s->n * positions_of(s);
     int32_t *want = golden_read_ints(weights_find(g->w, "out.codes"));
     if (!want)
         return -1;

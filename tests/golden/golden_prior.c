@@ -101,7 +101,7 @@ static int check_forward(struct golden *g, struct prior *p, const struct pairs *
 {
     const struct prior_config *c = prior_config(p);
     size_t text = (size_t)s->n * (size_t)c->text_len * (size_t)(c->text_vocab + c->text_len);
-    size_t image = (size_t)s->n * (size_t)(c->grid * c->grid) * (size_t)c->image_vocab;
+    size_t image = (size_t)s->n * (size_t)c->grid * (size_t)c->grid * (size_t)c->image_vocab;
     float *text_logits = xmalloc(text * sizeof *text_logits), *image_logits = xmalloc(image * sizeof *image_logits);
     struct prior_losses l;
     prior_eval(p, s->text, s->image, s->n, &l, text_logits, image_logits);
@@ -234,7 +234,7 @@ int golden_prior(struct golden *g)
 static int check_greedy(struct golden *g, const char *name, struct prior_sampler *sampler, const struct prior_config *c,
                         const struct pairs *s, int primed)
 {
-    size_t positions = (size_t)(c->grid * c->grid);
+    size_t positions = (size_t)c->grid * (size_t)c->grid;
     const struct weight *t = golden_find(g, name, 2, (const int64_t[]){s->n, (int64_t)positions});
     int32_t *want = t ? golden_read_ints(t) : NULL;
     if (!want)

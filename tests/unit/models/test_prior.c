@@ -76,7 +76,7 @@ static void test_micro_batches(void **state)
     struct prior_config c = small;
     c.image_vocab = 300000; /* 13 rows a chunk */
     const int n = 2;
-    size_t positions = (size_t)(c.grid * c.grid);
+    size_t positions = (size_t)c.grid * (size_t)c.grid;
     struct prior *p = random_prior(kernels_cpu(), &c, n, true);
     struct pair s = random_pairs(&c, n, 6);
     struct prior_losses all, one[2];
@@ -109,7 +109,7 @@ static struct logits run_logits(struct prior *p, const struct pair *s)
     const struct prior_config *c = prior_config(p);
     struct logits l = {.text_row = (size_t)(c->text_vocab + c->text_len), .image_row = (size_t)c->image_vocab};
     l.text = xmalloc((size_t)c->text_len * l.text_row * sizeof *l.text);
-    l.image = xmalloc((size_t)(c->grid * c->grid) * l.image_row * sizeof *l.image);
+    l.image = xmalloc((size_t)c->grid * (size_t)c->grid * l.image_row * sizeof *l.image);
     struct prior_losses losses;
     prior_eval(p, s->text, s->image, 1, &losses, l.text, l.image);
     return l;

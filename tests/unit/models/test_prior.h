@@ -17,7 +17,7 @@ struct pair {
 
 static inline struct pair random_pairs(const struct prior_config *c, int n, uint64_t seed)
 {
-    size_t text = (size_t)n * (size_t)c->text_len, image = (size_t)n * (size_t)(c->grid * c->grid);
+    size_t text = (size_t)n * (size_t)c->text_len, image = (size_t)n * (size_t)c->grid * (size_t)c->grid;
     struct pair p = {xmalloc(text * sizeof *p.text), xmalloc(image * sizeof *p.image)};
     for (size_t i = 0; i < text; i++) /* some padding, anywhere */
         p.text[i] = (int32_t)(random_philox(seed, 1, i).v[0] % (uint32_t)(c->text_vocab + 1)) - 1;

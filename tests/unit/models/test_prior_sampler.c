@@ -21,7 +21,7 @@ static struct sampling begin(const struct kernels *k)
 {
     struct sampling t = {.p = random_prior(k, &small, 1, false), .s = random_pairs(&small, 1, 9)};
     assert_int_equal(prior_sampler_new(&t.sampler, t.p, BATCH), 0);
-    t.positions = (size_t)(small.grid * small.grid);
+    t.positions = (size_t)small.grid * (size_t)small.grid;
     t.logits = t.positions * (size_t)small.image_vocab;
     return t;
 }
