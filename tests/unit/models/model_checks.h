@@ -38,8 +38,10 @@ static inline struct weights *vectors_open(const char *name)
 static inline float *vector_floats(const struct weights *w, const char *name, size_t *count)
 {
     const struct weight *t = weights_find(w, name);
-    if (!t)
+    if (!t) {
         fail_msg("no %s", name);
+        abort(); /* not reached: fail_msg leaves the test, but does not say so to the compiler */
+    }
     float *f = xmalloc(t->count * sizeof *f);
     weight_to_floats(t, f);
     if (count)

@@ -268,6 +268,9 @@ static void kmeans(const struct kernels *k)
     struct tiny t;
     static const struct dvae_config c = {.hidden = 8, .init = 16, .groups = 2, .blocks = 1, .vocab = 64};
     tiny_new(&t, k, &c, 8, 16);
+    /* Flat pictures, which many seeds fall into: those clusters become empty and must find other work. */
+    for (size_t i = 0; i < (size_t)10 * 8 * 8 * 3; i++)
+        t.x[i] = 0.5f;
     int before = codes_in_use(t.d, t.x, t.n, 16);
     assert_int_equal(dvae_init_kmeans(t.d, t.x, t.n, 0.1f, 8, 3), 0);
     int after = codes_in_use(t.d, t.x, t.n, 16);
