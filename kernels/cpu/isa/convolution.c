@@ -144,19 +144,38 @@ static void widen(float *to, const float *dy, int pixels, int out, int columns)
     }
 }
 
+/* dw [out][in][tap] += the sum of `parts` sums [tap][in][columns]; the first is overwritten. */
+static void add_parts(float *dw, float *sums, int parts, int columns, const struct conv_shape *s)
+{
+    enum { BLOCK = 4096 };
+    int taps = s->kernel * s->kernel, size = taps * s->in * columns;
+    PARALLEL_FOR
+    for (int first = 0; first < size; first += BLOCK)
+        for (int part = 1; part < parts; part++)
+            for (int i = first; i < smaller(first + BLOCK, size); i++)
+                sums[i] += sums[(size_t)part * size + i];
+    PARALLEL_FOR
+    for (int o = 0; o < s->out; o++)
+        for (int i = 0; i < s->in; i++)
+            for (int t = 0; t < taps; t++)
+                dw[((size_t)o * s->in + i) * taps + t] += sums[((size_t)t * s->in + i) * columns + o];
+}
+
 /* The batch is cut into parts, each summed by itself, and the parts are added in order. */
 static void weight_gradient(float *dw, const float *dy, const float *x, const struct conv_shape *s)
 {
-    enum { MOST_PARTS = 32, LEAST_PARTS = 8, MOST_SUMS = 1 << 20 };
-    int taps = s->kernel * s->kernel, columns = whole_columns(s->out), band = band_rows(s);
-    size_t sums = (size_t)taps * s->in * columns, pixels = (size_t)s->height * s->width;
-    int parts = smaller(s->batch, larger(LEAST_PARTS, smaller(MOST_PARTS, (int)(MOST_SUMS / sums))));
+    enum { MOST_PARTS = 32, LEAST_PARTS = 8, PART_PIXELS = 2048 };
+    int columns = whole_columns(s->out), band = band_rows(s);
+    size_t sums = (size_t)s->kernel * s->kernel * s->in * columns, pixels = (size_t)s->height * s->width;
+    int parts = smaller(MOST_PARTS, larger(LEAST_PARTS, (int)(s->batch * pixels / PART_PIXELS)));
+    parts = smaller(parts, s->batch);
     struct scratch scratch = FN(scratch)(parts * sums, copy_size(s) + (size_t)band * s->width * columns);
     PARALLEL_FOR
     for (int part = 0; part < parts; part++) {
         float *sum = scratch.shared + part * sums, *copy = scratch_mine(&scratch), *wide = copy + copy_size(s);
         memset(sum, 0, sums * sizeof(float));
-        for (int picture = s->batch * part / parts; picture < s->batch * (part + 1) / parts; picture++)
+        for (int picture = part_start(s->batch, part, parts); picture < part_start(s->batch, part + 1, parts);
+             picture++)
             for (int first = 0; first < s->height; first += band) {
                 int rows = smaller(band, s->height - first);
                 const float *from = dy + (picture * pixels + (size_t)first * s->width) * s->out;
@@ -166,13 +185,7 @@ static void weight_gradient(float *dw, const float *dy, const float *x, const st
                 band_gradient(sum, copy, columns != s->out ? wide : from, rows, columns, s);
             }
     }
-    PARALLEL_FOR
-    for (int o = 0; o < s->out; o++)
-        for (int part = 0; part < parts; part++)
-            for (int i = 0; i < s->in; i++)
-                for (int t = 0; t < taps; t++)
-                    dw[((size_t)o * s->in + i) * taps + t] +=
-                        scratch.shared[part * sums + ((size_t)t * s->in + i) * columns + o];
+    add_parts(dw, scratch.shared, parts, columns, s);
 }
 
 static void conv_backward(struct tensor dx, struct tensor dw, struct tensor dbias, struct tensor dy, struct tensor x,

@@ -32,12 +32,13 @@ static void maxpool_backward(struct tensor dx_t, struct tensor dy_t, struct tens
             float *restrict dx = (float *)dx_t.data + at;
 #pragma omp simd
             for (int i = 0; i < c; i++) {
-                float a = x[i], b = x[c + i], d = x[below + i], e = x[below + c + i];
+                float a = x[i], b = x[c + i], d = x[below + i], e = x[below + c + i], gradient = dy[i];
                 float upper = b > a ? b : a, lower = e > d ? e : d;
-                dx[i] = !(lower > upper) && !(b > a) ? dy[i] : 0;
-                dx[c + i] = !(lower > upper) && b > a ? dy[i] : 0;
-                dx[below + i] = lower > upper && !(e > d) ? dy[i] : 0;
-                dx[below + c + i] = lower > upper && e > d ? dy[i] : 0;
+                float to_upper = lower > upper ? 0 : gradient, to_lower = lower > upper ? gradient : 0;
+                dx[i] = b > a ? 0 : to_upper;
+                dx[c + i] = b > a ? to_upper : 0;
+                dx[below + i] = e > d ? 0 : to_lower;
+                dx[below + c + i] = e > d ? to_lower : 0;
             }
         }
 }
