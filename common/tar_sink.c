@@ -66,6 +66,7 @@ static int open_shard(struct tar_sink *s)
         return -1;
     struct archive *a = s->archive = archive_write_new();
     archive_write_set_format_ustar(a);
+    archive_write_set_bytes_in_last_block(a, 1); /* zeros behind a zstd frame make it unreadable */
     if (ends_in(name, ".gz") || ends_in(name, ".tgz")) {
         archive_write_add_filter_gzip(a);
         archive_write_set_filter_option(a, "gzip", "timestamp", NULL);
