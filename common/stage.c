@@ -17,7 +17,7 @@ static volatile sig_atomic_t stop_signal;
 
 struct stage_output {
     const char *uri;        /* --out */
-    struct sink *sink;      /* NULL: a dry run */
+    struct sink *sink;      /* NULL: a run that writes nothing */
     struct output *rejects; /* NULL: not asked for */
     struct stage_counts counts;
     bool counting_upstream; /* a reject that is emitted now came as one from a stage before */
@@ -166,13 +166,14 @@ static enum end run(const struct stage *stage, void *self, const struct stage_op
     struct source *source = NULL;
     enum end end = END_FAILED;
     const struct source_options from = {.from = o->from};
+    bool writes = !o->dry_run && !(stage->reads_only && stage->reads_only(self));
     const struct sink_options to = {.keep_rejects = o->keep_rejects};
-    if (source_open(&source, o->in, &from) == 0 && (o->dry_run || sink_open(&out->sink, o->out, &to) == 0) &&
+    if (source_open(&source, o->in, &from) == 0 && (!writes || sink_open(&out->sink, o->out, &to) == 0) &&
         (o->rejects == NULL || output_open(&out->rejects, o->rejects) == 0) &&
         (stage->start == NULL || stage->start(self, out) == 0)) {
         out->counts.start = stage_clock();
         /* In a pipe the last program alone shows progress: all would write over each other. */
-        end = loop(stage, self, source, out, o->dry_run || strcmp(o->out, "-") != 0);
+        end = loop(stage, self, source, out, !writes || strcmp(o->out, "-") != 0);
         end = finish(stage, self, out, end);
     }
     source_close(&source);

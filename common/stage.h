@@ -34,6 +34,8 @@ struct stage {
     const struct argp_option *options; /* the stage's own, keys below 0x1000; ends with {0}; NULL: none */
     /* One own option: 0, or -1 with an error set, which becomes a usage error. `self` is stage_main's. */
     int (*option)(void *self, int key, const char *arg);
+    /* After all options: whether this run only reads, so that --out is not opened. May be NULL: it writes. */
+    bool (*reads_only)(const void *self);
     /* After all options, before any record: load models. 0 or -1. May be NULL. */
     int (*start)(void *self, struct stage_output *out);
     /* One record; may change it; emits none, one or more. Records that carry `reject` do not come here: the loop passes

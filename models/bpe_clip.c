@@ -54,6 +54,8 @@ int bpe_read_clip(struct bpe *b, const char *text, size_t len)
         }
     }
     bpe_finish(b, merges, count);
+    if (count == 0)
+        return err_set(ERR_DATA, "holds no merges");
     b->clip_start = b->vocab;
     b->clip_end = b->vocab + 1;
     if (bpe_add_token(b, BPE_CLIP_START, b->clip_start) || bpe_add_token(b, BPE_CLIP_END, b->clip_end))

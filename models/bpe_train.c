@@ -1,10 +1,7 @@
 /*
  * Training (bpe.h). Words are counted in a hash table; then the most frequent pair, the smallest ids of equals, is
- * merged in the words that hold it, over and over, and only the counts that change are touched.
- *
- * The merges are Hugging Face's to the letter, so three of its habits are kept: a merge whose token exists already
- * takes that id; the count of a pair stays when it is merged, should it ever come back; and a pair that does come back
- * is queued again beside its old entry, each with its own words.
+ * merged in the words that hold it, over and over, and only the counts that change are touched. As in Hugging Face's
+ * trainer the queue holds stale counts, which are put right when they come up.
  */
 #include "common/err.h"
 #include "models/bpe_private.h"
