@@ -44,12 +44,12 @@ static inline int scratch_remove(void **state)
     return nftw(scratch, scratch_unlink, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-/* The path of a file in the directory; holds until the eighth call from here. */
+/* The path of a file in the directory; holds for the next 31 calls. */
 static inline const char *scratch_path(const char *name)
 {
-    static char paths[8][256];
+    static char paths[32][256];
     static unsigned turn;
-    char *path = paths[turn++ % 8];
+    char *path = paths[turn++ % 32];
     snprintf(path, sizeof paths[0], "%s/%s", scratch, name);
     return path;
 }
