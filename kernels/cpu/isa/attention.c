@@ -49,21 +49,22 @@ struct attention_tile FN(attention_tile)(const struct attention_shape *s, int in
 
 void FN(attention_hide)(float *scores, const struct attention_tile *t, int query, const struct attention_shape *s)
 {
+    /* The query sees middle - left .. middle + right in each of its rows, and nothing past `last`. */
+    int rows_back = 0, left = query, right = 0, last = query;
     if (s->mask == MASK_NONE)
-        return;
-    int rows_back = 0, left = query, right = 0; /* the query sees middle - left .. middle + right in each of its rows */
+        right = last = s->states - 1;
     if (query >= text_states(s) && s->mask == MASK_ROW)
         left = s->grid;
     if (query >= text_states(s) && s->mask == MASK_CONV)
         rows_back = left = right = s->kernel / 2;
     int next = t->window;
     for (int row = rows_back; row >= 0; row--) {
-        int middle = query - row * s->grid, first = middle - left, end = smaller(middle + right, query) + 1;
+        int middle = query - row * s->grid, first = middle - left, end = smaller(middle + right, last) + 1;
         for (; next < first; next++)
             scores[next - t->window] = -INFINITY;
         next = larger(next, end);
     }
-    for (; next < t->window + t->keys; next++)
+    for (; next < t->window + attention_whole(t) - t->prefix; next++)
         scores[next - t->window] = -INFINITY;
 }
 
@@ -72,13 +73,7 @@ int FN(attention_slots)(const struct attention_shape *s)
     return s->mask == MASK_COLUMN ? s->prefix + s->grid * s->grid : s->states;
 }
 
-int FN(attention_slot)(const struct attention_shape *s, int state)
-{
-    if (s->mask != MASK_COLUMN || state < s->prefix)
-        return state;
-    int p = state - s->prefix;
-    return s->prefix + p % s->grid * s->grid + p / s->grid;
-}
+enum { AHEAD = 6 }; /* a head's vectors lie far apart: no prefetcher follows */
 
 void FN(attention_gather)(float *to, const float *from, size_t stride, float scale, const struct attention_shape *s)
 {
@@ -86,7 +81,9 @@ void FN(attention_gather)(float *to, const float *from, size_t stride, float sca
     if (row != s->head_dim || slots != s->states)
         memset(to, 0, (size_t)slots * row * sizeof(float));
     for (int state = 0; state < s->states; state++, from += stride) {
-        float *vector = to + (size_t)FN(attention_slot)(s, state) * row;
+        float *restrict vector = to + (size_t)attention_slot(s, state) * row;
+        for (int i = 0; i < s->head_dim; i += 16)
+            __builtin_prefetch(from + AHEAD * stride + i);
         for (int i = 0; i < s->head_dim; i++)
             vector[i] = scale * from[i];
     }
@@ -96,7 +93,9 @@ void FN(attention_scatter)(float *to, size_t stride, const float *from, float sc
 {
     int row = attention_row(s);
     for (int state = 0; state < s->states; state++, to += stride) {
-        const float *vector = from + (size_t)FN(attention_slot)(s, state) * row;
+        const float *restrict vector = from + (size_t)attention_slot(s, state) * row;
+        for (int i = 0; i < s->head_dim; i += 16)
+            __builtin_prefetch(to + AHEAD * stride + i, 1);
         for (int i = 0; i < s->head_dim; i++)
             to[i] = scale * vector[i];
     }
@@ -188,9 +187,9 @@ static void attend(float *out, float *lse, const float *qkv, float *memory, cons
         for (int i = 0; i < t.queries; i++) {
             float *x = scores + i * score_row;
             FN(attention_hide)(x + t.prefix, &t, t.query + i, s);
-            float most = row_max(x, t.prefix + t.keys);
-            total[i] = row_exp(x, x, most, t.prefix + t.keys);
-            logs[t.query + i] = most + logf(total[i]);
+            float most = row_max(x, attention_whole(&t));
+            total[i] = row_exp(x, x, most, attention_whole(&t));
+            logs[t.query + i] = most + fast_log(total[i]);
         }
         FN(attention_mix)(mixed, scores, v, &t, s);
         for (int i = 0; i < t.queries; i++)
@@ -198,7 +197,7 @@ static void attend(float *out, float *lse, const float *qkv, float *memory, cons
     }
     FN(attention_scatter)(out, part, q, 1, s);
     for (int state = 0; state < s->states; state++)
-        lse[state] = logs[FN(attention_slot)(s, state)];
+        lse[state] = logs[attention_slot(s, state)];
 }
 
 static void attention(struct tensor out, struct tensor lse, struct tensor qkv, const struct attention_shape *s)

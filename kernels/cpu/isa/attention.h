@@ -20,13 +20,23 @@ struct attention_tile {
 int FN(attention_tiles)(const struct attention_shape *s);
 struct attention_tile FN(attention_tile)(const struct attention_shape *s, int index);
 
-/* scores [tile->keys] of the window = -INFINITY where the mask hides the key from `query`. */
+/* Scores of a query in whole vectors, so that loops over them end with no odd elements. */
+static inline int attention_whole(const struct attention_tile *t)
+{
+    return (int)round_up(t->prefix + t->keys, VEC);
+}
+
+/* scores, the window's, = -INFINITY where the mask hides the key from `query`, and from the last key on. */
 void FN(attention_hide)(float *scores, const struct attention_tile *t, int query, const struct attention_shape *s);
 
 /* Slots of the gathered order (a picture cut short leaves holes in the transposed one, which hold zeros), and floats of
  * one vector there: head_dim in whole vectors. */
 int FN(attention_slots)(const struct attention_shape *s);
-int FN(attention_slot)(const struct attention_shape *s, int state);
+static inline int attention_slot(const struct attention_shape *s, int state)
+{
+    int p = state - s->prefix;
+    return s->mask == MASK_COLUMN && p >= 0 ? s->prefix + p % s->grid * s->grid + p / s->grid : state;
+}
 static inline int attention_row(const struct attention_shape *s)
 {
     return (int)round_up(s->head_dim, VEC);

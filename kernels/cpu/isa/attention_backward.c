@@ -68,15 +68,15 @@ static void give_back(float *c, const float *weights, const float *vectors, cons
 
 static void tile_backward(const struct head *h, const struct attention_tile *t, const struct attention_shape *s)
 {
-    int row = attention_row(s), keys = t->prefix + t->keys;
+    int row = attention_row(s), whole = attention_whole(t);
     size_t score_row = FN(attention_score_row)(s), first = (size_t)t->query * row;
     FN(attention_scores)(h->weights, h->q + first, h->keys_transposed, t, s);
     FN(attention_scores)(h->dscores, h->dout + first, h->values_transposed, t, s);
     for (int i = 0; i < t->queries; i++) {
-        float *weights = h->weights + i * score_row, *dscores = h->dscores + i * score_row;
+        float *restrict weights = h->weights + i * score_row, *restrict dscores = h->dscores + i * score_row;
         float along = h->along[t->query + i], log = h->log[t->query + i];
         FN(attention_hide)(weights + t->prefix, t, t->query + i, s);
-        for (int j = 0; j < keys; j++) {
+        for (int j = 0; j < whole; j++) {
             weights[j] = fast_exp(weights[j] - log);
             dscores[j] = weights[j] * (dscores[j] - along);
         }
@@ -102,7 +102,7 @@ static void attend_backward(float *dqkv, const float *dout, const float *qkv, co
     for (size_t i = 0; i < slots; i++)
         h->along[i] = row_dot(h->dout + i * row, h->dq + i * row, s->head_dim);
     for (int state = 0; state < s->states; state++)
-        h->log[FN(attention_slot)(s, state)] = lse[state];
+        h->log[attention_slot(s, state)] = lse[state];
     memset(h->dk, 0, 2 * slots * row * sizeof(float)); /* and dv */
     for (int index = 0; index < FN(attention_tiles)(s); index++) {
         struct attention_tile t = FN(attention_tile)(s, index);
