@@ -34,7 +34,8 @@ int clip_save(const struct clip *c, struct tensor slab, const char *path);
 void clip_preprocess(const struct image *im, int side, float *out);
 
 /* Features on the host, [n, embed]; `normalise`: to unit length. n <= batch. A text's feature is its end token's state:
- * the position of the first largest id, as OpenAI's code takes it (the end token is the last of the vocabulary). */
+ * the position of the first largest id, as OpenAI's code takes it (the end token is the last of the vocabulary). Ids
+ * are 0 .. vocab - 1. Pictures and texts go through one by one, so a feature does not depend on its neighbours. */
 void clip_image_features(struct clip *c, const float *pictures, int n, bool normalise, float *features);
 void clip_text_features(struct clip *c, const int32_t *text, int n, bool normalise, float *features);
 float clip_logit_scale(const struct clip *c); /* exp(logit_scale) */

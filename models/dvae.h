@@ -40,8 +40,8 @@ int dvae_save(const struct dvae *d, struct tensor slab, const char *path);
 /* Pixels 0 .. 255 to x = (1 - 2e) p / 255 + e, e = 0.1, in place on host memory. */
 void dvae_map_pixels(float *x, size_t n);
 
-/* Host in, host out. codes [batch, grid * grid] from pictures u8 [batch, side, side, 3]; pictures from codes. n <=
- * batch. */
+/* Host in, host out. codes [batch, grid * grid] from pictures u8 [batch, side, side, 3]; pictures from codes,
+ * each 0 .. vocab - 1. n <= batch. */
 void dvae_encode(struct dvae *d, const uint8_t *pictures, int n, int32_t *codes);
 void dvae_decode(struct dvae *d, const int32_t *codes, int n, uint8_t *pictures);
 
