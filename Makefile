@@ -82,6 +82,10 @@ $(call unit,models): $(BUILD)/%: $(BUILD)/%.o $(MODEL_LIBS)
 STAGE_TESTS = $(foreach d,pipelines $(STAGES),$(call unit,$(d)))
 $(STAGE_TESTS): $(BUILD)/%: $(BUILD)/%.o $$(filter-out %/main.o,$$(call objects,$$(call sources,$$(notdir $$(patsubst %/,%,$$(dir $$*)))))) $(MODEL_LIBS)
 	$(LINK) $^ $(LIBS) -lcmocka -o $@
+# Benchmarks: tests/bench/bench_NAME.c over the kernels, and scripts beside them that time a stage (and its peers, where they are installed).
+BENCHES = $(patsubst tests/bench/bench_%.c,$(BUILD)/bin/bench-%,$(wildcard tests/bench/bench_*.c))
+$(BENCHES): $(BUILD)/bin/bench-%: $(BUILD)/tests/bench/bench_%.o $(KERNEL_LIBS)
+	$(LINK) $^ $(LIBS) -o $@
 .SECONDARY:
 
 tests: all $(UNIT_TESTS)
@@ -104,6 +108,12 @@ check: deps
 	@$(MAKE) --no-print-directory -s -j2 tests SANITIZE=1
 	@./tests/run.sh
 
+bench: deps
+	@$(MAKE) --no-print-directory -s -j2 all benches
+	@for b in $(BENCHES); do $$b || exit 1; done
+	@for b in tests/bench/bench_*.sh; do $$b || exit 1; done
+benches: $(BENCHES)
+
 SOURCES = $(shell git ls-files '*.c' '*.h')
 lint:
 	@./tests/deps.sh $(DEPS) $(DEPS_LINT)
@@ -123,7 +133,7 @@ install: all
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install $(FRONT) $(STAGE_BINS) $(PIPE_BINS) $(DESTDIR)$(PREFIX)/bin
 
-.PHONY: all tests deps demo demo-full check lint tidy install clean
+.PHONY: all tests benches deps demo demo-full check bench lint tidy install clean
 clean:
 	rm -rf build
 

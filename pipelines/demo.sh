@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# The main job from end to end: captioned pictures in, pictures that nobody drew out, with a page to look at.
+#
+#   pipelines/demo.sh demo [DIR]        twelve minutes on two cores: single people, 32x32
+#   pipelines/demo.sh demo-full [DIR]   the whole emoji set at 64x64, for hours
+#   pipelines/demo.sh check [DIR]       the same at its smallest, for the tests: a minute, pictures of no worth
+#
+# DIR (default build/demo, build/demo-full, build/check) is made anew, except that demo-full goes on where it was cut off.
+set -euo pipefail
+mode=${1:-demo} dir=${2:-build/${1:-demo}} bin=${BIN:-build/bin}
+atelier=$bin/atelier
+case $mode in
+demo)
+    emoji="--set people" words=512 candidates=32
+    dvae="--preset demo --minutes ${DVAE_MINUTES:-2.5}"
+    prior="--preset demo --minutes ${PRIOR_MINUTES:-4}"
+    clip="--preset demo --minutes ${CLIP_MINUTES:-1}"
+    ;;
+demo-full)
+    emoji="--set all" words=4096 candidates=64
+    dvae="--preset small --minutes ${DVAE_MINUTES:-90}"
+    prior="--preset small --minutes ${PRIOR_MINUTES:-180}"
+    clip="--preset small --minutes ${CLIP_MINUTES:-60}"
+    ;;
+check)
+    emoji="--set people --limit 240" words=320 candidates=4
+    dvae="--preset demo --steps 60 --kmeans 64 --pictures-every 30"
+    prior="--preset demo --steps 30 --pictures-every 15 --layers 3 --heads 2"
+    clip="--preset demo --steps 30 --batch 16"
+    ;;
+*)
+    echo "usage: demo.sh demo|demo-full|check [DIR]" >&2
+    exit 2
+    ;;
+esac
+
+[ "$mode" = demo-full ] || rm -rf "$dir"
+mkdir -p "$dir"
+begin=$SECONDS
+step() { printf '\n[%d:%02d] %s\n' $(((SECONDS - begin) / 60)) $(((SECONDS - begin) % 60)) "$*"; }
+
+step "Drawing the picture set (Debian's emoji font, Unicode's names) into tar shards"
+rm -rf "$dir"/shards "$dir"/codes && mkdir "$dir/shards"
+$atelier emoji $emoji --noise --out "tar:$dir/shards/train-{000..003}.tar" --heldout "tar:$dir/shards/heldout.tar"
+
+step "filter: what is fit to train on"
+$atelier filter --in "tar:$dir/shards/train-{000..003}.tar" --out "tar:$dir/shards/kept.tar" \
+    --stats "$dir/filter.json" --rejects "$dir/rejects.jsonl"
+
+step "tokenize --train: a vocabulary of $words byte pairs"
+$atelier tokenize --train --vocab-size $words --vocab "$dir/vocab.json" --in "tar:$dir/shards/kept.tar"
+
+step "trainer dvae: pictures to codes and back"
+$atelier trainer dvae $dvae --data "tar:$dir/shards/kept.tar" --run "$dir/dvae"
+
+step "filter | tokenize | encode: the store of captions and codes"
+$atelier filter --in "tar:$dir/shards/train-{000..003}.tar" |
+    $atelier tokenize --vocab "$dir/vocab.json" |
+    $atelier encode --dvae "$dir/dvae" --out "lmdb:$dir/codes"
+$atelier store verify "$dir/codes" >"$dir/store.txt"
+$atelier encode --dvae "$dir/dvae" --reconstruct --in "tar:$dir/shards/heldout.tar" --out "tar:$dir/shards/seen.tar"
+
+step "trainer prior: the transformer, captions to codes"
+$atelier trainer prior $prior --data "lmdb:$dir/codes" --vocab "$dir/vocab.json" --dvae "$dir/dvae" --run "$dir/prior"
+
+step "trainer clip: which caption belongs to which picture"
+$atelier trainer clip $clip --data "tar:$dir/shards/kept.tar" --vocab "$dir/vocab.json" --run "$dir/clip"
+
+step "sampler | rerank: $candidates candidates of each caption that was held out, the best 8 on the page"
+rm -rf "$dir/page"
+$atelier sampler --in "tar:$dir/shards/heldout.tar" -n $candidates --model "$dir/prior" ${SAMPLER:-} |
+    $atelier rerank --clip "$dir/clip" --top 8 --truth "tar:$dir/shards/heldout.tar" \
+        --title "Atelier: captions that were never trained on" --out "dir:$dir/page"
+
+step "Done"
+last() { tail -n 1 "$dir/$1/metrics.jsonl" | sed 's/[{}"]//g'; }
+{
+    cat "$dir/store.txt"
+    echo
+    echo "dVAE:  $(last dvae)"
+    echo "prior: $(last prior)"
+    echo "CLIP:  $(last clip)"
+    echo
+    $atelier heldout --samples "dir:$dir/page" --truth "tar:$dir/shards/heldout.tar" \
+        --reconstructed "tar:$dir/shards/seen.tar" --set "tar:$dir/shards/kept.tar" --json "$dir/heldout.json"
+} | tee "$dir/summary.txt"
+echo
+echo "The page:          $dir/page/index.html"
+echo "The contact sheet: $dir/page/sheet.png"

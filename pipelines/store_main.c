@@ -1,0 +1,155 @@
+/*
+ * atelier-store COMMAND STORE [OPTION...]: what the store holds, whether it is whole, and copies of it elsewhere.
+ * cat, export and import are the stage skeleton with nothing to do to a record: all its options apply.
+ */
+#include "common/err.h"
+#include "common/log.h"
+#include "common/stage.h"
+#include "common/store.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int verify(const char *path)
+{
+    struct store_report r;
+    if (store_verify(path, &r) < 0)
+        return -1;
+    printf("%-24s %llu\n%-24s %llu\n%-24s %llu\n", "records", (unsigned long long)(r.kept + r.rejects), "kept",
+           (unsigned long long)r.kept, "rejected", (unsigned long long)r.rejects);
+    for (uint32_t i = 0; i < r.rule_count; i++)
+        printf("  %-22s %llu\n", r.rules[i].name, (unsigned long long)r.rules[i].count);
+    printf("%-24s %llu\n", "bytes", (unsigned long long)r.bytes);
+    if (r.unsealed > 0)
+        log_warn(
+            "%u of the shards have no checksum file: their writer was killed or is still running; their records were "
+            "checked, unused space was not",
+            r.unsealed);
+    for (uint64_t i = 0; i < r.problem_count && i < STORE_MAX_PROBLEMS; i++)
+        log_error("%s", r.problems[i]);
+    if (r.problem_count > 0)
+        return err_set(ERR_DATA,
+                       "%s: damaged: %llu problems; import what can be read into a new store: atelier-store "
+                       "import NEW --in lmdb:%s",
+                       path, (unsigned long long)r.problem_count, path);
+    printf("undamaged: each id from 0 to %llu once\n", (unsigned long long)r.cursor - (r.cursor > 0));
+    return 0;
+}
+
+static int print_stats(struct store *s)
+{
+    struct store_stats stats;
+    if (store_stats(s, &stats) < 0)
+        return -1;
+    uint64_t all = stats.records + stats.rejects;
+    printf("{\"records\": %llu, \"kept\": %llu, \"rejected\": %llu, \"bytes\": %llu, \"bytes_per_record\": %.1f}\n",
+           (unsigned long long)all, (unsigned long long)stats.records, (unsigned long long)stats.rejects,
+           (unsigned long long)stats.bytes, all > 0 ? (double)stats.bytes / (double)all : 0.0);
+    return 0;
+}
+
+static int print_cursor(struct store *s)
+{
+    printf("%llu\n", (unsigned long long)store_cursor(s));
+    return 0;
+}
+
+static int print_digest(struct store *s)
+{
+    uint64_t digest;
+    if (store_digest(s, &digest) < 0)
+        return -1;
+    printf("%016llx\n", (unsigned long long)digest);
+    return 0;
+}
+
+static int pass_on(void *self, struct record *r, struct stage_output *out)
+{
+    (void)self;
+    return stage_emit(out, r);
+}
+
+static const struct command {
+    const char *name, *doc;
+    int (*print)(struct store *s); /* NULL: verify, or a copy */
+    const char *copy[4];           /* options of the stage; %s is the store */
+} commands[] = {
+    {"verify", "Read all, find any damage, print the accounting; exit 65 on damage", NULL, {NULL}},
+    {"stats", "Print counts and sizes as JSON", print_stats, {NULL}},
+    {"cursor", "Print the id that comes next", print_cursor, {NULL}},
+    {"digest", "Print a hash of all records, equal for equal stores", print_digest, {NULL}},
+    {"cat",
+     "Print all records, rejects too, one JSON object a line",
+     NULL,
+     {"--in=lmdb:%s", "--out=jsonl:-", "--keep-rejects"}},
+    {"export", "Copy the kept records to --out URI", NULL, {"--in=lmdb:%s"}},
+    {"import", "Copy records from --in URI to the store", NULL, {"--out=lmdb:%s"}},
+};
+
+static int run_copy(const struct command *c, const char *path, int argc, char **argv)
+{
+    const struct stage stage = {.name = c->name, .doc = c->doc, .process = pass_on};
+    char **all = xcalloc((size_t)argc + 5, sizeof *all);
+    int count = 0;
+    all[count++] = xasprintf("atelier-store %s", c->name);
+    for (int i = 0; c->copy[i]; i++) {
+        const char *place = strstr(c->copy[i], "%s");
+        all[count++] = place ? xasprintf("%.*s%s", (int)(place - c->copy[i]), c->copy[i], path) : xstrdup(c->copy[i]);
+    }
+    int own = count;
+    for (int i = 0; i < argc; i++)
+        all[count++] = argv[i];
+    int code = stage_main(&stage, NULL, count, all);
+    for (int i = 0; i < own; i++)
+        free(all[i]);
+    free(all);
+    return code;
+}
+
+static int run_print(const struct command *c, const char *path)
+{
+    struct store *s;
+    if (!c->print)
+        return verify(path);
+    if (store_open_read(&s, path) < 0)
+        return -1;
+    int rc = c->print(s);
+    store_close(&s);
+    return rc;
+}
+
+static void usage(FILE *to)
+{
+    fputs("Usage: atelier-store COMMAND STORE [OPTION...]\nLook at, check and copy a store of records.\n\n", to);
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].doc);
+    fputs("\ncat, export and import take a stage's options: atelier-store export STORE --help\n", to);
+}
+
+int main(int argc, char **argv)
+{
+    const struct command *c = NULL;
+    if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-?") == 0)) {
+        usage(stdout);
+        return 0;
+    }
+    for (size_t i = 0; argc > 1 && i < sizeof commands / sizeof *commands; i++) {
+        if (strcmp(argv[1], commands[i].name) == 0)
+            c = &commands[i];
+    }
+    bool copies = c && c->copy[0];
+    if (!c || argc < 3 || (argc > 3 && !copies)) {
+        usage(stderr);
+        return ERR_USAGE;
+    }
+    if (copies)
+        return run_copy(c, argv[2], argc - 3, argv + 3);
+    log_open("store", false);
+    stage_catch_signals();
+    int rc = run_print(c, argv[2]);
+    if (rc == 0 && fflush(stdout) != 0)
+        rc = err_sys("stdout");
+    if (rc < 0 && err_code() != ERR_PIPE)
+        log_error("%s", err_text());
+    return rc < 0 ? err_code() : 0;
+}
