@@ -88,10 +88,11 @@ static const struct command {
 
 static int run_copy(const struct command *c, const char *path, int argc, char **argv)
 {
-    const struct stage stage = {.name = c->name, .doc = c->doc, .process = pass_on};
+    char *name = xasprintf("store %s", c->name);
+    const struct stage stage = {.name = name, .doc = c->doc, .process = pass_on};
     char **all = xcalloc((size_t)argc + 5, sizeof *all);
     int count = 0;
-    all[count++] = xasprintf("atelier-store %s", c->name);
+    all[count++] = xasprintf("atelier-%s %s", name, path);
     for (int i = 0; c->copy[i]; i++) {
         const char *place = strstr(c->copy[i], "%s");
         all[count++] = place ? xasprintf("%.*s%s", (int)(place - c->copy[i]), c->copy[i], path) : xstrdup(c->copy[i]);
@@ -103,6 +104,7 @@ static int run_copy(const struct command *c, const char *path, int argc, char **
     for (int i = 0; i < own; i++)
         free(all[i]);
     free(all);
+    free(name);
     return code;
 }
 
@@ -118,35 +120,54 @@ static int run_print(const struct command *c, const char *path)
     return rc;
 }
 
-static void usage(FILE *to)
+struct arguments {
+    const struct command *command;
+    const char *path;
+    int rest; /* the first argument behind both */
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
 {
-    fputs("Usage: atelier-store COMMAND STORE [OPTION...]\nLook at, check and copy a store of records.\n\n", to);
-    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
-        fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].doc);
-    fputs("\ncat, export and import take a stage's options: atelier-store export STORE --help\n", to);
+    struct arguments *a = state->input;
+    if (key == ARGP_KEY_ARG && state->arg_num == 0) {
+        for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+            if (strcmp(arg, commands[i].name) == 0)
+                a->command = &commands[i];
+        }
+        if (!a->command)
+            argp_error(state, "no command '%s'", arg);
+    } else if (key == ARGP_KEY_ARG) {
+        a->path = arg;
+        a->rest = state->next;
+        if (a->rest < state->argc && !a->command->copy[0])
+            argp_error(state, "%s takes no options", a->command->name);
+        state->next = state->argc;
+    } else if (key == ARGP_KEY_END && !a->path) {
+        argp_error(state, "a command and a store are needed");
+    } else {
+        return ARGP_ERR_UNKNOWN;
+    }
+    return 0;
 }
 
 int main(int argc, char **argv)
 {
-    const struct command *c = NULL;
-    if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-?") == 0)) {
-        usage(stdout);
-        return 0;
-    }
-    for (size_t i = 0; argc > 1 && i < sizeof commands / sizeof *commands; i++) {
-        if (strcmp(argv[1], commands[i].name) == 0)
-            c = &commands[i];
-    }
-    bool copies = c && c->copy[0];
-    if (!c || argc < 3 || (argc > 3 && !copies)) {
-        usage(stderr);
-        return ERR_USAGE;
-    }
-    if (copies)
-        return run_copy(c, argv[2], argc - 3, argv + 3);
+    struct buf doc = {0};
+    buf_printf(&doc, "Look at, check and copy a store of records.\v");
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        buf_printf(&doc, "  %-8s %s\n", commands[i].name, commands[i].doc);
+    buf_printf(&doc, "\ncat, export and import take a stage's options: atelier-store export STORE --help");
+    const struct argp argp = {.parser = parse, .args_doc = "COMMAND STORE [OPTION...]", .doc = buf_string(&doc)};
+    struct arguments a = {0};
+    argp_program_version = "atelier-store " ATELIER_VERSION;
+    argp_err_exit_status = ERR_USAGE;
+    argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &a);
+    buf_free(&doc);
+    if (a.command->copy[0])
+        return run_copy(a.command, a.path, argc - a.rest, argv + a.rest);
     log_open("store", false);
     stage_catch_signals();
-    int rc = run_print(c, argv[2]);
+    int rc = run_print(a.command, a.path);
     if (rc == 0 && fflush(stdout) != 0)
         rc = err_sys("stdout");
     if (rc < 0 && err_code() != ERR_PIPE)
