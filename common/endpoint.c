@@ -7,10 +7,10 @@
 #include <string.h>
 
 /* The links ipc:// and tcp:// will be two more kinds here. */
-static const struct source_kind *const source_kinds[] = {&source_stream, &source_jsonl, &source_text,
-                                                         &source_tar,    &source_dir,   &source_lmdb};
-static const struct sink_kind *const sink_kinds[] = {&sink_stream, &sink_jsonl, &sink_text,
-                                                     &sink_tar,    &sink_dir,   &sink_lmdb};
+static const struct source_kind *const source_kinds[] = {&source_stream, &source_jsonl, &source_text, &source_tar,
+                                                         &source_dir,    &source_lmdb,  NULL};
+static const struct sink_kind *const sink_kinds[] = {&sink_stream, &sink_jsonl, &sink_text, &sink_tar,
+                                                     &sink_dir,    &sink_lmdb,  NULL};
 #define KINDS "known are -, jsonl:FILE, text:FILE, tar:PATTERN, dir:PATH and lmdb:PATH"
 
 struct source {
@@ -36,17 +36,17 @@ static const char *rest_of(const char *uri, const char *scheme)
 
 int source_open(struct source **s, const char *uri, const struct source_options *options)
 {
-    for (size_t i = 0; i < sizeof source_kinds / sizeof *source_kinds; i++) {
-        const char *rest = rest_of(uri, source_kinds[i]->scheme);
+    for (const struct source_kind *const *kind = source_kinds; *kind; kind++) {
+        const char *rest = rest_of(uri, (*kind)->scheme);
         if (rest == NULL)
             continue;
         void *self = NULL;
         if (*rest == 0)
-            return err_set(ERR_USAGE, "%s: the part behind '%s:' is missing", uri, source_kinds[i]->scheme);
-        if (source_kinds[i]->open(&self, rest, options) < 0)
+            return err_set(ERR_USAGE, "%s: the part behind '%s:' is missing", uri, (*kind)->scheme);
+        if ((*kind)->open(&self, rest, options) < 0)
             return err_wrap("cannot read from %s", uri);
         *s = xmalloc(sizeof **s);
-        **s = (struct source){source_kinds[i], self, options->from};
+        **s = (struct source){*kind, self, options->from};
         return 0;
     }
     return err_set(ERR_USAGE, "%s: no kind of source; " KINDS, uri);
@@ -82,17 +82,17 @@ void source_close(struct source **s)
 
 int sink_open(struct sink **s, const char *uri, const struct sink_options *options)
 {
-    for (size_t i = 0; i < sizeof sink_kinds / sizeof *sink_kinds; i++) {
-        const char *rest = rest_of(uri, sink_kinds[i]->scheme);
+    for (const struct sink_kind *const *kind = sink_kinds; *kind; kind++) {
+        const char *rest = rest_of(uri, (*kind)->scheme);
         if (rest == NULL)
             continue;
         void *self = NULL;
         if (*rest == 0)
-            return err_set(ERR_USAGE, "%s: the part behind '%s:' is missing", uri, sink_kinds[i]->scheme);
-        if (sink_kinds[i]->open(&self, rest, options) < 0)
+            return err_set(ERR_USAGE, "%s: the part behind '%s:' is missing", uri, (*kind)->scheme);
+        if ((*kind)->open(&self, rest, options) < 0)
             return err_wrap("cannot write to %s", uri);
         *s = xmalloc(sizeof **s);
-        **s = (struct sink){sink_kinds[i], self, options->keep_rejects};
+        **s = (struct sink){*kind, self, options->keep_rejects};
         return 0;
     }
     return err_set(ERR_USAGE, "%s: no kind of sink; " KINDS, uri);

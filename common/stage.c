@@ -209,7 +209,7 @@ static int conclude(const struct stage_options *o, const struct stage_output *ou
 
 int stage_main(const struct stage *stage, void *self, int argc, char **argv)
 {
-    struct stage_options o;
+    struct stage_options o = {0};
     struct stage_output out = {.counts.start = stage_clock()};
     stage_options_parse(stage, self, argc, argv, &o);
     out.uri = o.out;

@@ -168,9 +168,8 @@ static void test_expand(void **state)
     check_expansion("a{b}c{", "a{b}c{");
     check_expansion("{..3}{a..c}", "{..3}{a..c}");
     check_expansion("{x}{1..2}", "{x}1 {x}2");
-    assert_int_equal(expand_braces(&names, "{0..999}{0..1000}"), -1);
-    assert_int_equal(err_code(), ERR_USAGE);
     assert_int_equal(expand_braces(&names, "{0..999999999999999999}"), -1);
+    assert_int_equal(err_code(), ERR_USAGE);
 }
 
 int main(void)

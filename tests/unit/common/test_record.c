@@ -197,8 +197,7 @@ static void test_refused(void **state)
     REFUSE("\x81\x01\x01", "a field name is not a string");
     REFUSE("\x81\xA1x\xC1", "invalid byte 0xC1");
 
-    char deep[200];
-    memcpy(deep, "\x81\xA1x", 3);
+    char deep[200] = {(char)0x81, (char)0xA1, 'x'};
     memset(deep + 3, 0x91, sizeof deep - 3);
     refuse(deep, sizeof deep, "deep");
 
