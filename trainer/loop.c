@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/file.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -169,6 +169,8 @@ static int slab_load(struct params *p, struct tensor slab, const char *dir, cons
 static int write_checkpoint(struct loop *l)
 {
     struct trainer *t = l->t;
+    if (fflush(l->metrics)) /* its lines must outlive a checkpoint that counts their steps */
+        return err_sys("%s/metrics.jsonl", t->settings.run);
     struct params *p = l->task->params(t);
     char *dir = NULL;
     bool averaged = l->average.data;
@@ -258,12 +260,27 @@ static int open_run(struct loop *l)
     return rc ? -1 : open_metrics(l);
 }
 
+/* Holds RUN for this process until it ends, however it ends. */
+static int lock_run(const struct trainer *t)
+{
+    if (file_make_dirs(t->settings.run))
+        return -1;
+    char *path = xasprintf("%s/.lock", t->settings.run);
+    int fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0666), rc = 0;
+    if (fd < 0)
+        rc = err_sys("%s", path);
+    else if (flock(fd, LOCK_EX | LOCK_NB))
+        rc = err_set(ERR_AGAIN, "%s: another trainer is at work on this run", t->settings.run);
+    free(path);
+    return rc;
+}
+
 static int write_settings(const struct trainer *t)
 {
     struct buf text = {0};
     char *path = xasprintf("%s/settings.json", t->settings.run);
     settings_to_json(&t->settings, t->bit, &text);
-    int rc = file_make_dirs(t->settings.run) ? -1 : file_write(path, text.data, text.len);
+    int rc = file_write(path, text.data, text.len);
     buf_free(&text);
     free(path);
     return rc;
@@ -338,7 +355,6 @@ static int train(struct loop *l)
         if (s->pictures_every && t->state.step % (uint64_t)s->pictures_every == 0 && write_pictures(l))
             return -1;
     }
-    fflush(l->metrics);
     if (t->state.step != saved && write_checkpoint(l))
         return -1;
     return s->pictures_every && finished(t) ? write_pictures(l) : 0;
@@ -347,7 +363,7 @@ static int train(struct loop *l)
 int trainer_run(struct trainer *t, const struct task *task)
 {
     struct loop l = {.t = t, .task = task};
-    int rc = write_settings(t) || task->open(t) || open_run(&l) || train(&l) ? -1 : 0;
+    int rc = lock_run(t) || write_settings(t) || task->open(t) || open_run(&l) || train(&l) ? -1 : 0;
     if (!rc)
         log_info("%s: %s at step %" PRIu64 ", %.0f s of training; %s/model.safetensors", task->name,
                  finished(t) ? "done" : "stopped; the same command goes on", t->state.step, t->state.elapsed,
