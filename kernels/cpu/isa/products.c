@@ -170,25 +170,28 @@ static void gradient_of_few(float *dw, const float *dy, const float *x, int rows
             dw[i] += s.shared[(size_t)part * weights + i];
 }
 
-/* Both operands are packed: rows that lie a power of two apart would fall out of the caches. */
-static void gradient_of_many(float *dw, const float *dy, const float *x, int rows, int in, int out)
+/* One thread's rows of weights, first .. first + count - 1. Both operands are packed: rows that lie a power of two
+ * apart would fall out of the caches. */
+static void gradient_share(float *dw, const float *dy, const float *x, int rows, int in, int out, int first, int count,
+                           float *memory)
 {
-    size_t x_size = pack_size(GRADIENT_ROWS, in);
-    struct scratch s = FN(scratch)(0, x_size + GRADIENT_ROWS * GRADIENT_BLOCK);
-    int blocks = ceil_div(out, GRADIENT_BLOCK);
-    PARALLEL_FOR
-    for (int block = 0; block < blocks; block++) {
-        int first = part_start(out, block, blocks), count = part_start(out, block + 1, blocks) - first;
-        float *x_packed = scratch_mine(&s), *dy_packed = x_packed + x_size, *c = dw + (size_t)first * in;
-        for (int r = 0; r < rows; r += GRADIENT_ROWS) {
-            int depth = smaller(GRADIENT_ROWS, rows - r);
-            struct pack p = {x + (size_t)r * in, in, 1, depth, in};
-            FN(pack_panels)(x_packed, &p, 0, ceil_div(in, WIDE));
-            for (int i = 0; i < depth; i++)
-                memcpy(dy_packed + (size_t)i * count, dy + (size_t)(r + i) * out + first, count * sizeof(float));
-            struct block t = {.a = dy_packed,
+    float *x_packed = memory, *dy_packed = memory + pack_size(GRADIENT_ROWS, in);
+    for (int r = 0; r < rows; r += GRADIENT_ROWS) {
+        int depth = smaller(GRADIENT_ROWS, rows - r);
+        struct pack p = {x + (size_t)r * in, in, 1, depth, in};
+        FN(pack_panels)(x_packed, &p, 0, ceil_div(in, WIDE));
+        for (int i = 0; i < depth; i++)
+            for (int o = 0; o < count; o += GRADIENT_BLOCK) {
+                int block = smaller(GRADIENT_BLOCK, count - o);
+                memcpy(dy_packed + (size_t)o * depth + i * block, dy + (size_t)(r + i) * out + first + o,
+                       block * sizeof(float));
+            }
+        for (int o = 0; o < count; o += GRADIENT_BLOCK) {
+            int block = smaller(GRADIENT_BLOCK, count - o);
+            float *c = dw + (size_t)(first + o) * in;
+            struct block t = {.a = dy_packed + (size_t)o * depth,
                               .a_row = 1,
-                              .a_col = count,
+                              .a_col = block,
                               .b = x_packed,
                               .b_panel = (ptrdiff_t)depth * WIDE,
                               .b_row = WIDE,
@@ -198,8 +201,19 @@ static void gradient_of_many(float *dw, const float *dy, const float *x, int row
                               .c_row = in,
                               .outer = 1,
                               .depth = depth};
-            FN(block_run)(&t, count, in);
+            FN(block_run)(&t, block, in);
         }
+    }
+}
+
+static void gradient_of_many(float *dw, const float *dy, const float *x, int rows, int in, int out)
+{
+    int shares = kernels_threads();
+    struct scratch s = FN(scratch)(0, pack_size(GRADIENT_ROWS, in) + GRADIENT_ROWS * ceil_div(out, shares));
+    PARALLEL_FOR
+    for (int share = 0; share < shares; share++) {
+        int first = part_start(out, share, shares), count = part_start(out, share + 1, shares) - first;
+        gradient_share(dw, dy, x, rows, in, out, first, count, scratch_mine(&s));
     }
 }
 

@@ -183,28 +183,31 @@ void FN(block_run)(const struct block *t, int m, int n)
     }
 }
 
+/* Rows k .. k + run - 1 of one panel. */
+static void pack_run(float *to, const struct pack *p, int panel, int k, int run)
+{
+    int columns = smaller(WIDE, p->n - panel * WIDE);
+    const float *x = p->b + panel * WIDE * p->col + k * p->row;
+    if (columns < WIDE)
+        memset(to, 0, (size_t)run * WIDE * sizeof(float));
+    if (p->col == 1 && columns == WIDE)
+        for (int i = 0; i < run; i++)
+            memcpy(to + i * WIDE, x + i * p->row, WIDE * sizeof(float));
+    else if (p->col == 1)
+        for (int i = 0; i < run; i++)
+            memcpy(to + i * WIDE, x + i * p->row, columns * sizeof(float));
+    else
+        for (int j = 0; j < columns; j++)
+            for (int i = 0; i < run; i++)
+                to[i * WIDE + j] = x[i * p->row + j * p->col];
+}
+
 void FN(pack_panels)(float *to, const struct pack *p, int first, int last)
 {
-    enum { RUN = 16 }; /* of the summed index: what is strided on one side stays in the nearest cache */
-    for (int panel = first; panel < last; panel++) {
-        int columns = smaller(WIDE, p->n - panel * WIDE);
-        const float *from = p->b + panel * WIDE * p->col;
-        float *out = to + (size_t)panel * p->depth * WIDE;
-        for (int k = 0; k < p->depth; k += RUN) {
-            int run = smaller(RUN, p->depth - k);
-            const float *x = from + k * p->row;
-            float *y = out + (size_t)k * WIDE;
-            if (columns < WIDE)
-                memset(y, 0, (size_t)run * WIDE * sizeof(float));
-            if (p->col == 1)
-                for (int i = 0; i < run; i++)
-                    memcpy(y + i * WIDE, x + i * p->row, columns * sizeof(float));
-            else
-                for (int j = 0; j < columns; j++)
-                    for (int i = 0; i < run; i++)
-                        y[i * WIDE + j] = x[i * p->row + j * p->col];
-        }
-    }
+    enum { RUN = 16 }; /* rows at a time: what is strided on one side stays in the nearest cache */
+    for (int k = 0; k < p->depth; k += RUN)
+        for (int panel = first; panel < last; panel++)
+            pack_run(to + ((size_t)panel * p->depth + k) * WIDE, p, panel, k, smaller(RUN, p->depth - k));
 }
 
 struct scratch FN(scratch)(size_t shared, size_t each)
