@@ -107,13 +107,41 @@ static void seeds(const struct kernels *k)
             free(some);
         }
     }
-    assert_memory_not_equal(all, all + t.positions, t.positions * sizeof *all);
+    for (size_t i = 0; i < N; i++) {
+        for (size_t j = 0; j < i; j++)
+            assert_memory_not_equal(all + i * t.positions, all + j * t.positions, t.positions * sizeof *all);
+    }
     d = plain_draw;
     d.seed++;
     int32_t *other = sample(&t, N, &d, NULL);
     assert_memory_not_equal(other, all, N * t.positions * sizeof *all);
     free(other);
     free(all);
+    end(&t);
+}
+
+/* Each code is what the named uniform picks from its logits. */
+static void draws(const struct kernels *k)
+{
+    enum { N = BATCH + 1 };
+    struct sampling t = begin(k);
+    struct prior_draw d = plain_draw;
+    d.first = 5;
+    size_t V = (size_t)small.image_vocab;
+    float *logits = xmalloc(N * t.logits * sizeof *logits);
+    int32_t *codes = sample(&t, N, &d, logits);
+    for (size_t i = 0; i < N * t.positions; i++) {
+        double sum = 0, below = 0;
+        for (size_t j = 0; j < V; j++) {
+            sum += exp((double)logits[i * V + j]);
+            below += (int32_t)j < codes[i] ? exp((double)logits[i * V + j]) : 0;
+        }
+        double upto = below + exp((double)logits[i * V + (size_t)codes[i]]);
+        double u = (double)random_uniform(random_key(d.seed, RANDOM_SAMPLE), 5 + i / t.positions, i % t.positions);
+        assert_true(below / sum <= u + 1e-5 && u <= upto / sum + 1e-5);
+    }
+    free(codes);
+    free(logits);
     end(&t);
 }
 
@@ -202,13 +230,14 @@ static void test_refusals(void **state)
 EACH_TABLE(same_logits)
 EACH_TABLE(guided)
 EACH_TABLE(seeds)
+EACH_TABLE(draws)
 EACH_TABLE(primed)
 EACH_TABLE(greedy)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        UNIT_EACH_TABLE(same_logits), UNIT_EACH_TABLE(guided), UNIT_EACH_TABLE(seeds),
+        UNIT_EACH_TABLE(same_logits), UNIT_EACH_TABLE(guided), UNIT_EACH_TABLE(seeds),          UNIT_EACH_TABLE(draws),
         UNIT_EACH_TABLE(primed),      UNIT_EACH_TABLE(greedy), cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
