@@ -80,11 +80,14 @@ $(call unit,kernels): $(BUILD)/%: $(BUILD)/%.o $(KERNEL_LIBS)
 $(call unit,models): $(BUILD)/%: $(BUILD)/%.o $(MODEL_LIBS)
 	$(LINK) $^ $(LIBS) -lcmocka -o $@
 STAGE_TESTS = $(foreach d,pipelines $(STAGES),$(call unit,$(d)))
-$(STAGE_TESTS): $(BUILD)/%: $(BUILD)/%.o $$(filter-out %/main.o,$$(call objects,$$(call sources,$$(notdir $$(patsubst %/,%,$$(dir $$*)))))) $(MODEL_LIBS)
+# Apart from the rule, which would put its own stem in place of %.
+stage_of = $(notdir $(patsubst %/,%,$(dir $(1))))
+stage_objects = $(filter-out %/main.o,$(call objects,$(call sources,$(call stage_of,$(1)))))
+$(STAGE_TESTS): $(BUILD)/%: $(BUILD)/%.o $$(call stage_objects,$$*) $(MODEL_LIBS)
 	$(LINK) $^ $(LIBS) -lcmocka -o $@
-# Benchmarks: tests/bench/bench_NAME.c over the kernels, and scripts beside them that time a stage (and its peers, where they are installed).
+# Benchmarks: tests/bench/bench_NAME.c over kernels and models, and scripts beside them that time a stage (and its peers, where they are installed).
 BENCHES = $(patsubst tests/bench/bench_%.c,$(BUILD)/bin/bench-%,$(wildcard tests/bench/bench_*.c))
-$(BENCHES): $(BUILD)/bin/bench-%: $(BUILD)/tests/bench/bench_%.o $(KERNEL_LIBS)
+$(BENCHES): $(BUILD)/bin/bench-%: $(BUILD)/tests/bench/bench_%.o $(MODEL_LIBS)
 	$(LINK) $^ $(LIBS) -o $@
 .SECONDARY:
 
