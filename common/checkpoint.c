@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,7 +96,7 @@ static int newest_below(const char *run, uint64_t limit, uint64_t *step)
 
 static char *path_of(const char *run, uint64_t step)
 {
-    return xasprintf("%s/" PREFIX "%09llu", run, (unsigned long long)step);
+    return xasprintf("%s/" PREFIX "%09" PRIu64, run, step);
 }
 
 /* A checkpoint that is being removed is renamed first, so that no half of one is ever taken for a whole. */

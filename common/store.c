@@ -7,6 +7,7 @@
 #include "common/store_private.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -50,8 +51,9 @@ static int find_cursor(struct store *s)
     if (open_shard(s, last) < 0 || shard_end(&s->shards[last], last * s->meta.shard_records, &s->cursor) < 0)
         return -1;
     if (s->cursor < last * s->meta.shard_records || s->cursor > (last + 1) * s->meta.shard_records)
-        return err_set(ERR_DATA, "%s: its last id %llu belongs to another shard; look at it with: atelier-store verify",
-                       s->shards[last].path, (unsigned long long)s->cursor - 1);
+        return err_set(ERR_DATA,
+                       "%s: its last id %" PRIu64 " belongs to another shard; look at it with: atelier-store verify",
+                       s->shards[last].path, s->cursor - 1);
     s->committed = s->cursor;
     return 0;
 }
@@ -237,9 +239,10 @@ static int wait_in_window(struct store *s, const struct record *r)
 {
     if (r->id - s->cursor >= WINDOW_RECORDS)
         return err_set(ERR_DATA,
-                       "%s: id %llu came, and id %llu is still missing: records must come in the order of ids, "
+                       "%s: id %" PRIu64 " came, and id %" PRIu64
+                       " is still missing: records must come in the order of ids, "
                        "at most %u apart",
-                       s->path, (unsigned long long)r->id, (unsigned long long)s->cursor, WINDOW_RECORDS);
+                       s->path, r->id, s->cursor, WINDOW_RECORDS);
     struct buf *slot = &s->window[r->id % WINDOW_RECORDS];
     if (slot->len > 0)
         return 0;
@@ -247,8 +250,8 @@ static int wait_in_window(struct store *s, const struct record *r)
     s->waiting++;
     s->waiting_bytes += slot->len;
     if (s->waiting_bytes > WINDOW_BYTES)
-        return err_set(ERR_DATA, "%s: %zu records of %zu bytes wait for id %llu, which has not come", s->path,
-                       s->waiting, s->waiting_bytes, (unsigned long long)s->cursor);
+        return err_set(ERR_DATA, "%s: %zu records of %zu bytes wait for id %" PRIu64 ", which has not come", s->path,
+                       s->waiting, s->waiting_bytes, s->cursor);
     return 0;
 }
 
@@ -309,7 +312,7 @@ static int for_all(struct store *s, void (*each)(void *self, uint64_t id, const 
             return -1;
         int found = shard_find(shard, id, &value);
         if (found == 0)
-            return err_set(ERR_DATA, "%s: id %llu is missing", shard->path, (unsigned long long)id);
+            return err_set(ERR_DATA, "%s: id %" PRIu64 " is missing", shard->path, id);
         if (found < 0)
             return -1;
         each(self, id, &value);
@@ -368,8 +371,8 @@ int store_close(struct store **pointer)
         if (rc == 0 && s->shard_count > 0)
             rc = shard_close(&s->shards[s->shard_count - 1], true);
         if (rc == 0 && s->waiting > 0)
-            rc = err_set(ERR_DATA, "%s: id %llu never came; %zu records behind it were not stored", s->path,
-                         (unsigned long long)s->cursor, s->waiting);
+            rc = err_set(ERR_DATA, "%s: id %" PRIu64 " never came; %zu records behind it were not stored", s->path,
+                         s->cursor, s->waiting);
     }
     destroy(pointer);
     return rc;

@@ -4,6 +4,7 @@
 #include "common/endpoint.h"
 #include "common/err.h"
 #include "common/store.h"
+#include <inttypes.h>
 #include <stdlib.h>
 
 struct store_source {
@@ -34,7 +35,7 @@ static int source_lmdb_next(void *self, struct record *r)
         return found;
     record_clear(r);
     record_set_u64(r, FIELD_ID, id);
-    record_set_key(r, "%s:%llu", s->path, (unsigned long long)id);
+    record_set_key(r, "%s:%" PRIu64, s->path, id);
     if (found < 0)
         record_reject(r, "store: %s", err_text());
     else

@@ -8,6 +8,7 @@
 #include "common/store_private.h"
 #include <dirent.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +21,7 @@
 static uint32_t checksum(const struct store_meta *meta)
 {
     struct buf text = {0};
-    buf_printf(&text, "%d %llu %s", VERSION, (unsigned long long)meta->shard_records, meta->run ? meta->run : "");
+    buf_printf(&text, "%d %" PRIu64 " %s", VERSION, meta->shard_records, meta->run ? meta->run : "");
     uint32_t crc = crc32c(0, text.data, text.len);
     buf_free(&text);
     return crc;

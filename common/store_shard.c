@@ -5,6 +5,7 @@
 #include "common/err.h"
 #include "common/store_private.h"
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,10 +22,10 @@ int shard_error(const struct shard *s, int rc, const char *what)
     case ENOSPC:
     case EDQUOT:
     case EIO: { /* LMDB says EIO of a write that the full disk cut short */
-        unsigned long long room = statvfs(s->path, &fs) == 0 ? (unsigned long long)fs.f_bavail * fs.f_frsize >> 20 : 0;
+        uint64_t room = statvfs(s->path, &fs) == 0 ? (uint64_t)fs.f_bavail * fs.f_frsize >> 20 : 0;
         return err_set(ERR_AGAIN,
-                       "%s: %s: %s; %llu MB are free there. Make room (or replace the disk) and run it again: what was "
-                       "committed is safe",
+                       "%s: %s: %s; %" PRIu64
+                       " MB are free there. What was committed is safe: make room and run it again",
                        s->path, what, strerror(rc), room);
     }
     case ENOMEM:
@@ -60,8 +61,8 @@ static int check_size(struct shard *s)
     mdb_env_info(s->env, &info);
     uint64_t need;
     if (__builtin_mul_overflow(info.me_last_pgno + 1, (uint64_t)db.ms_psize, &need) || need > (uint64_t)st.st_size)
-        return err_set(ERR_DATA, "%s: the file is cut: it has %llu bytes, its last page is %llu", s->path,
-                       (unsigned long long)st.st_size, (unsigned long long)info.me_last_pgno);
+        return err_set(ERR_DATA, "%s: the file is cut: it has %" PRIu64 " bytes, its last page is %" PRIu64, s->path,
+                       (uint64_t)st.st_size, (uint64_t)info.me_last_pgno);
     return 0;
 }
 
@@ -104,7 +105,7 @@ static int open_table(struct shard *s, bool writing)
 int shard_open(struct shard *s, const char *store, uint64_t number, bool writing)
 {
     struct stat st;
-    *s = (struct shard){.path = xasprintf("%s/%06llu.mdb", store, (unsigned long long)number)};
+    *s = (struct shard){.path = xasprintf("%s/%06" PRIu64 ".mdb", store, number)};
     bool present = stat(s->path, &st) == 0;
     int rc = 0;
     if (!present && !writing)

@@ -8,6 +8,7 @@
 #include "common/store_private.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,13 +103,12 @@ static int compare(const struct buf *kept, const struct buf *now)
     memcpy(&size, kept->data + MAGIC_BYTES, sizeof size);
     memcpy(&size_now, now->data + MAGIC_BYTES, sizeof size_now);
     if (size != size_now)
-        return err_set(ERR_DATA, "it has %llu bytes, it was closed with %llu", (unsigned long long)size_now,
-                       (unsigned long long)size);
+        return err_set(ERR_DATA, "it has %" PRIu64 " bytes, it was closed with %" PRIu64, size_now, size);
     for (size_t at = HEADER_BYTES; at + sizeof crc < kept->len; at += sizeof crc) {
-        unsigned long long block = (at - HEADER_BYTES) / sizeof crc;
+        uint64_t block = (at - HEADER_BYTES) / sizeof crc;
         if (memcmp(kept->data + at, now->data + at, sizeof crc) != 0)
-            return err_set(ERR_DATA, "its bytes %llu to %llu have changed since it was closed", block * BLOCK_BYTES,
-                           (block + 1) * BLOCK_BYTES - 1);
+            return err_set(ERR_DATA, "its bytes %" PRIu64 " to %" PRIu64 " have changed since it was closed",
+                           block * BLOCK_BYTES, (block + 1) * BLOCK_BYTES - 1);
     }
     return 1;
 }

@@ -10,6 +10,7 @@
 #include "common/crc32c.h"
 #include "common/err.h"
 #include "common/store_private.h"
+#include <inttypes.h>
 #include <string.h>
 
 #define HEADER_BYTES 9
@@ -91,19 +92,19 @@ int store_value_unpack(uint64_t id, const void *data, size_t len, struct record 
     const unsigned char *p = data;
     uint32_t crc, count;
     if (len < HEADER_BYTES)
-        return err_set(ERR_DATA, "id %llu: damaged: %zu bytes are no value", (unsigned long long)id, len);
+        return err_set(ERR_DATA, "id %" PRIu64 ": damaged: %zu bytes are no value", id, len);
     memcpy(&crc, p, sizeof crc);
     memcpy(&count, p + 5, sizeof count);
     if (checksum(id, p + sizeof crc, len - sizeof crc) != crc)
-        return err_set(ERR_DATA, "id %llu: damaged: its checksum is wrong", (unsigned long long)id);
+        return err_set(ERR_DATA, "id %" PRIu64 ": damaged: its checksum is wrong", id);
     unsigned bits = p[4] & ~REJECT_FLAG;
     uint64_t code_bytes = ((uint64_t)count * bits + 7) / 8;
     if ((bits != 0 && bits != 13 && bits != 16 && bits != 32) || count > record_fields[FIELD_CODES].limit ||
         code_bytes > len - HEADER_BYTES)
-        return err_set(ERR_DATA, "id %llu: %u codes of %u bits in %zu bytes: not a value of this version",
-                       (unsigned long long)id, count, bits, len);
+        return err_set(ERR_DATA, "id %" PRIu64 ": %u codes of %u bits in %zu bytes: not a value of this version", id,
+                       count, bits, len);
     if (record_unpack(r, p + HEADER_BYTES + code_bytes, len - HEADER_BYTES - code_bytes) < 0)
-        return err_wrap("id %llu", (unsigned long long)id);
+        return err_wrap("id %" PRIu64, id);
     record_set_u64(r, FIELD_ID, id);
     if (bits == 0)
         return 0;

@@ -6,6 +6,7 @@
 #include "common/err.h"
 #include "common/store_private.h"
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -63,9 +64,9 @@ static void check_value(struct walk *w, struct shard *s, uint64_t id, MDB_val *v
         return;
     }
     if (mdb_get(s->reader, s->dbi, &key, &found) != 0 || found.mv_data != value->mv_data)
-        problem(w->report, "%s: id %llu is not found by its id", s->path, (unsigned long long)id);
+        problem(w->report, "%s: id %" PRIu64 " is not found by its id", s->path, id);
     if (record_has(r, FIELD_REJECT) != store_value_is_reject(value->mv_data, value->mv_size))
-        problem(w->report, "%s: id %llu: its mark as a reject is wrong", s->path, (unsigned long long)id);
+        problem(w->report, "%s: id %" PRIu64 ": its mark as a reject is wrong", s->path, id);
     if (record_has(r, FIELD_REJECT))
         count_reject(w->report, r);
     else
@@ -76,13 +77,12 @@ static void check_value(struct walk *w, struct shard *s, uint64_t id, MDB_val *v
 static bool check_order(struct walk *w, struct shard *s, uint64_t expected, uint64_t id)
 {
     if (id < expected || id >= w->end) {
-        problem(w->report, "%s: id %llu stands where id %llu should be: its pages are damaged", s->path,
-                (unsigned long long)id, (unsigned long long)expected);
+        problem(w->report, "%s: id %" PRIu64 " stands where id %" PRIu64 " should be: its pages are damaged", s->path,
+                id, expected);
         return false;
     }
     if (id > expected)
-        problem(w->report, "%s: ids %llu to %llu are missing", s->path, (unsigned long long)expected,
-                (unsigned long long)id - 1);
+        problem(w->report, "%s: ids %" PRIu64 " to %" PRIu64 " are missing", s->path, expected, id - 1);
     return true;
 }
 
@@ -106,12 +106,11 @@ static void walk_cursor(struct walk *w, struct shard *s, MDB_cursor *cursor)
     }
     record_free(&r);
     if (rc != MDB_NOTFOUND)
-        problem(w->report, "%s: its pages are damaged at id %llu", s->path, (unsigned long long)expected);
+        problem(w->report, "%s: its pages are damaged at id %" PRIu64, s->path, expected);
     else if (!w->last && expected != w->end)
-        problem(w->report, "%s: ids %llu to %llu are missing", s->path, (unsigned long long)expected,
-                (unsigned long long)w->end - 1);
+        problem(w->report, "%s: ids %" PRIu64 " to %" PRIu64 " are missing", s->path, expected, w->end - 1);
     if (mdb_stat(s->reader, s->dbi, &stat) != 0 || stat.ms_entries != count)
-        problem(w->report, "%s: it holds %llu ids and says %zu", s->path, (unsigned long long)count, stat.ms_entries);
+        problem(w->report, "%s: it holds %" PRIu64 " ids and says %zu", s->path, count, stat.ms_entries);
 }
 
 /* The child: LMDB's last words are of no use to the reader of the report. */
@@ -153,16 +152,17 @@ static int run_child(struct walk *w)
             return err_sys("cannot wait for a process");
     }
     if (status != 0)
-        problem(w->report, "%s/%06llu.mdb: its pages are damaged at id %llu (reading them ended with %s %d)", w->path,
-                (unsigned long long)w->number, (unsigned long long)w->report->cursor,
-                WIFSIGNALED(status) ? "signal" : "exit code", WIFSIGNALED(status) ? WTERMSIG(status) : status >> 8);
+        problem(w->report,
+                "%s/%06" PRIu64 ".mdb: its pages are damaged at id %" PRIu64 " (reading them ended with %s %d)",
+                w->path, w->number, w->report->cursor, WIFSIGNALED(status) ? "signal" : "exit code",
+                WIFSIGNALED(status) ? WTERMSIG(status) : status >> 8);
     return 0;
 }
 
 static int verify_shard(struct walk *w)
 {
     struct stat st;
-    char *file = xasprintf("%s/%06llu.mdb", w->path, (unsigned long long)w->number);
+    char *file = xasprintf("%s/%06" PRIu64 ".mdb", w->path, w->number);
     int rc = stat(file, &st) < 0 ? err_sys("%s", file) : sum_check(file);
     if (rc < 0 && err_code() == ERR_DATA) {
         problem(w->report, "%s: %s", file, err_text());

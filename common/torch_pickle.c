@@ -89,7 +89,7 @@ static void append(struct pickle_node *list, struct pickle_node *n)
 {
     if (list->count == list->cap) {
         list->cap = list->cap ? list->cap * 2 : 8;
-        list->items = xrealloc(list->items, list->cap * sizeof *list->items);
+        list->items = xrealloc(list->items, list->cap * sizeof(void *));
     }
     list->items[list->count++] = n;
 }
@@ -110,7 +110,7 @@ static struct pickle_node *push_new(struct pickle *p, enum pickle_kind kind)
         return NULL;
     }
     if (p->used == p->chunk_count * CHUNK_NODES) {
-        p->chunks = xrealloc(p->chunks, (p->chunk_count + 1) * sizeof *p->chunks);
+        p->chunks = xrealloc(p->chunks, (p->chunk_count + 1) * sizeof(void *));
         p->chunks[p->chunk_count++] = xcalloc(CHUNK_NODES, sizeof **p->chunks);
     }
     struct pickle_node *n = &p->chunks[p->used / CHUNK_NODES][p->used % CHUNK_NODES];
@@ -119,16 +119,11 @@ static struct pickle_node *push_new(struct pickle *p, enum pickle_kind kind)
     return push(p, n) < 0 ? NULL : n;
 }
 
-/* Lowest height that may be popped to: what lies under the last mark belongs to it. */
-static uint32_t stack_floor(const struct pickle *p)
-{
-    return p->mark_count ? p->marks[p->mark_count - 1] : 0;
-}
-
 /* The top of the stack, `below` under it; NULL with an error when there is none. */
 static struct pickle_node *peek(struct pickle *p, uint32_t below)
 {
-    if (p->stack.count - stack_floor(p) <= below) {
+    uint32_t floor = p->mark_count ? p->marks[p->mark_count - 1] : 0; /* what is under a mark belongs to it */
+    if (p->stack.count - floor <= below) {
         malformed("its stack is empty");
         return NULL;
     }
@@ -161,8 +156,8 @@ static int pop_to_mark(struct pickle *p, struct pickle_node ***items, uint32_t *
     if (p->mark_count == 0)
         return malformed("a mark is missing");
     uint32_t height = p->marks[--p->mark_count];
-    *items = p->stack.items + height;
     *count = p->stack.count - height;
+    *items = *count > 0 ? p->stack.items + height : NULL;
     p->stack.count = height;
     return 0;
 }
@@ -479,9 +474,8 @@ static int run_build(struct pickle *p, unsigned char op)
     case 'R': /* REDUCE */
         return call(p);
     case 0x81: /* NEWOBJ */
-        return new_object(p, 1);
     case 0x92: /* NEWOBJ_EX */
-        return new_object(p, 2);
+        return new_object(p, op == 0x81 ? 1 : 2);
     case 'b': /* BUILD */
         return set_state(p);
     case 'Q': /* BINPERSID */
@@ -499,9 +493,8 @@ static int run_push(struct pickle *p, unsigned char op)
     uint64_t value;
     switch (op) {
     case 'N': /* NONE */
-        return push_skipped(p, 0);
     case 'G': /* BINFLOAT */
-        return push_skipped(p, 8);
+        return push_skipped(p, op == 'N' ? 0 : 8);
     case 0x88: /* NEWTRUE */
     case 0x89: /* NEWFALSE */
         return push_int(p, op == 0x88);

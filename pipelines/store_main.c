@@ -6,6 +6,7 @@
 #include "common/log.h"
 #include "common/stage.h"
 #include "common/store.h"
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,11 +16,11 @@ static int verify(const char *path)
     struct store_report r;
     if (store_verify(path, &r) < 0)
         return -1;
-    printf("%-24s %llu\n%-24s %llu\n%-24s %llu\n", "records", (unsigned long long)(r.kept + r.rejects), "kept",
-           (unsigned long long)r.kept, "rejected", (unsigned long long)r.rejects);
+    printf("%-24s %" PRIu64 "\n%-24s %" PRIu64 "\n%-24s %" PRIu64 "\n", "records", r.kept + r.rejects, "kept", r.kept,
+           "rejected", r.rejects);
     for (uint32_t i = 0; i < r.rule_count; i++)
-        printf("  %-22s %llu\n", r.rules[i].name, (unsigned long long)r.rules[i].count);
-    printf("%-24s %llu\n", "bytes", (unsigned long long)r.bytes);
+        printf("  %-22s %" PRIu64 "\n", r.rules[i].name, r.rules[i].count);
+    printf("%-24s %" PRIu64 "\n", "bytes", r.bytes);
     if (r.unsealed > 0)
         log_warn(
             "%u of the shards have no checksum file: their writer was killed or is still running; their records were "
@@ -29,10 +30,10 @@ static int verify(const char *path)
         log_error("%s", r.problems[i]);
     if (r.problem_count > 0)
         return err_set(ERR_DATA,
-                       "%s: damaged: %llu problems; import what can be read into a new store: atelier-store "
+                       "%s: damaged: %" PRIu64 " problems; import what can be read into a new store: atelier-store "
                        "import NEW --in lmdb:%s",
-                       path, (unsigned long long)r.problem_count, path);
-    printf("undamaged: each id from 0 to %llu once\n", (unsigned long long)r.cursor - (r.cursor > 0));
+                       path, r.problem_count, path);
+    printf("undamaged: %" PRIu64 " ids, each once\n", r.cursor);
     return 0;
 }
 
@@ -42,15 +43,15 @@ static int print_stats(struct store *s)
     if (store_stats(s, &stats) < 0)
         return -1;
     uint64_t all = stats.records + stats.rejects;
-    printf("{\"records\": %llu, \"kept\": %llu, \"rejected\": %llu, \"bytes\": %llu, \"bytes_per_record\": %.1f}\n",
-           (unsigned long long)all, (unsigned long long)stats.records, (unsigned long long)stats.rejects,
-           (unsigned long long)stats.bytes, all > 0 ? (double)stats.bytes / (double)all : 0.0);
+    printf("{\"records\": %" PRIu64 ", \"kept\": %" PRIu64 ", \"rejected\": %" PRIu64 ", \"bytes\": %" PRIu64
+           ", \"bytes_per_record\": %.1f}\n",
+           all, stats.records, stats.rejects, stats.bytes, all > 0 ? (double)stats.bytes / (double)all : 0.0);
     return 0;
 }
 
 static int print_cursor(struct store *s)
 {
-    printf("%llu\n", (unsigned long long)store_cursor(s));
+    printf("%" PRIu64 "\n", store_cursor(s));
     return 0;
 }
 
@@ -59,7 +60,7 @@ static int print_digest(struct store *s)
     uint64_t digest;
     if (store_digest(s, &digest) < 0)
         return -1;
-    printf("%016llx\n", (unsigned long long)digest);
+    printf("%016" PRIx64 "\n", digest);
     return 0;
 }
 

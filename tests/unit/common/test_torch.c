@@ -18,7 +18,7 @@
  * `rounded`: it holds the values rounded to float16. */
 static void compare(const char *file, const char *golden, const char *prefix, enum weight_type type, bool rounded)
 {
-    struct weights *a, *b;
+    struct weights *a = NULL, *b = NULL;
     char *path = xasprintf(VECTORS "%s", file), *golden_path = xasprintf(VECTORS "%s", golden);
     if (weights_load(&a, path) < 0 || weights_load(&b, golden_path) < 0)
         fail_msg("%s", err_text());
