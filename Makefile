@@ -48,6 +48,9 @@ $(BUILD)/%.avx512.o: %.c
 	@mkdir -p $(@D)
 	@echo "cc $@" && $(CC) $(CFLAGS) -march=x86-64-v4 -mprefer-vector-width=512 -ffp-contract=fast -DISA=avx512 -MMD -MP -c $< -o $@
 
+# Rules files are compiled in (.incbin, which -MMD does not see).
+$(BUILD)/filter/default_rules.o: filter/rules filter/languages
+
 $(BUILD)/libcommon.a: $(call objects,$(wildcard common/*.c))
 $(BUILD)/libkernels.a: $(call objects,$(wildcard kernels/*.c kernels/cpu/*.c)) $(ISA_OBJ)
 $(BUILD)/libmodels.a: $(call objects,$(wildcard models/*.c models/*.cc))

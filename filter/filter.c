@@ -1,0 +1,206 @@
+/* The rules in order (filter.h). */
+#include "filter/filter.h"
+#include "common/err.h"
+#include "common/image.h"
+#include "filter/boilerplate.h"
+#include "filter/caption.h"
+#include "filter/language.h"
+#include <stdlib.h>
+#include <string.h>
+
+#define MATCHES_LIMIT 120 /* bytes of a reason that tell what was found */
+
+const struct filter_options filter_defaults = {
+    .picture = {.aspect_low = 0.5, .aspect_high = 2, .min_side = 1, .max_pixels = IMAGE_MAX_PIXELS},
+    .min_words = 3,
+    .languages = "en",
+};
+
+struct filter {
+    struct filter_options options;
+    struct rules rules;
+    struct boilerplate *boilerplate;
+    struct lexicon *lexicon; /* NULL: any language will do */
+    struct buf caption;      /* cleaned */
+    struct buf found;        /* boilerplate in it */
+};
+
+static int open_languages(struct filter *f, const char *languages)
+{
+    if (strcmp(languages, "any") == 0)
+        return 0;
+    char *list = xstrdup(languages), *rest = list;
+    int result = 0;
+    for (char *one = strsep(&rest, ","); one && result == 0; one = strsep(&rest, ","))
+        if (!detect_knows(one))
+            result = err_set(ERR_USAGE,
+                             "--lang: '%s' is no language that can be told; give ISO 639 codes (en,de) or any", one);
+    free(list);
+    return result < 0 ? -1 : lexicon_open(&f->lexicon, &f->rules, languages);
+}
+
+int filter_open(struct filter **filter, const struct filter_options *options)
+{
+    struct filter *f = *filter = xcalloc(1, sizeof **filter);
+    f->options = *options;
+    int result = rules_add_default(&f->rules);
+    for (size_t i = 0; i < options->rules_file_count && result == 0; i++)
+        result = rules_add_file(&f->rules, options->rules_files[i]);
+    if (result == 0)
+        result = boilerplate_open(&f->boilerplate, &f->rules);
+    if (result == 0)
+        result = open_languages(f, options->languages);
+    if (result < 0)
+        filter_close(filter);
+    return result;
+}
+
+void filter_close(struct filter **filter)
+{
+    struct filter *f = *filter;
+    if (!f)
+        return;
+    boilerplate_close(&f->boilerplate);
+    lexicon_close(&f->lexicon);
+    rules_free(&f->rules);
+    buf_free(&f->caption);
+    buf_free(&f->found);
+    free(f);
+    *filter = NULL;
+}
+
+/* Notes "photographed on <date>": phrases as they were found, of other classes the name. */
+static void note_match(void *arg, const struct boilerplate_match *m)
+{
+    struct filter *f = arg;
+    size_t before = f->found.len;
+    if (before >= MATCHES_LIMIT)
+        return;
+    buf_append(&f->found, " ", before > 0);
+    if (strcmp(m->rule->class, "phrase") == 0)
+        buf_append(&f->found, f->caption.data + m->start, m->end - m->start);
+    else
+        buf_printf(&f->found, "<%s>", m->rule->class);
+    size_t added = f->found.len - before;
+    if (before >= added && memcmp(f->found.data + before - added, f->found.data + before, added) == 0)
+        f->found.len = before; /* a range of dates is one */
+}
+
+/* Rejects with "1 word" or "3 letters". */
+static void reject_short(struct record *r, const struct word_count *count)
+{
+    size_t n = count->letters ? count->letters : count->words;
+    record_reject(r, "short: %zu %s%s", n, count->letters ? "letter" : "word", n == 1 ? "" : "s");
+}
+
+static bool judge_picture(struct filter *f, struct record *r)
+{
+    int width, height;
+    char reason[PICTURE_REASON];
+    if (!record_has(r, FIELD_IMAGE)) {
+        if (f->options.require_image)
+            record_reject(r, "image: none");
+        return !f->options.require_image;
+    }
+    bool good = picture_check(r->image.data, r->image.len, &f->options.picture, &width, &height, reason);
+    if (width > 0) {
+        record_set_number(r, FIELD_WIDTH, width);
+        record_set_number(r, FIELD_HEIGHT, height);
+    }
+    if (!good)
+        record_reject(r, "%s", reason);
+    return good;
+}
+
+static void judge_caption(struct filter *f, struct record *r)
+{
+    const char *text = buf_string(&f->caption);
+    size_t len = f->caption.len, least = f->options.min_words;
+    struct word_count all = {0}, left;
+    words_count(&all, text, len);
+    if (!words_enough(&all, least)) {
+        reject_short(r, &all);
+        return;
+    }
+    f->found.len = 0;
+    boilerplate_take_out(f->boilerplate, text, len, least, &left, note_match, f);
+    if (!words_enough(&left, least)) {
+        record_reject(r, "boilerplate: %s", buf_string(&f->found));
+        return;
+    }
+    struct language_verdict v;
+    if (!f->lexicon)
+        return;
+    language_judge(f->lexicon, text, len, &v);
+    if (!v.accepted)
+        record_reject(r, "language: %s", v.name);
+}
+
+static void clean(struct filter *f, const struct record *r)
+{
+    bool some = record_has(r, FIELD_CAPTION) && r->caption.len > 0;
+    caption_clean(some ? (const char *)r->caption.data : "", some ? r->caption.len : 0, &f->caption);
+}
+
+void filter_record(struct filter *f, struct record *r)
+{
+    if (!judge_picture(f, r))
+        return;
+    clean(f, r);
+    judge_caption(f, r);
+    if (f->options.clean && record_has(r, FIELD_CAPTION) && !record_has(r, FIELD_REJECT))
+        record_set_string(r, FIELD_CAPTION, f->caption.data, f->caption.len);
+}
+
+struct explanation {
+    const struct filter *filter;
+    struct buf *out;
+};
+
+static void explain_match(void *arg, const struct boilerplate_match *m)
+{
+    const struct explanation *e = arg;
+    buf_printf(e->out, "  %s: '%.*s' (%s, %s)\n", m->rule->class, (int)(m->end - m->start),
+               (const char *)e->filter->caption.data + m->start, m->rule->name, m->rule->where);
+}
+
+static void explain_word(void *arg, const char *word, size_t len, int points)
+{
+    buf_printf(((const struct explanation *)arg)->out, " %.*s %+d", (int)len, word, points);
+}
+
+static void explain_language(struct filter *f, struct explanation *e)
+{
+    struct language_verdict v;
+    struct lexicon_score unused;
+    const char *text = (const char *)f->caption.data;
+    buf_printf(e->out, "  words:");
+    lexicon_score(f->lexicon, text, f->caption.len, &unused, explain_word, e);
+    language_judge(f->lexicon, text, f->caption.len, &v);
+    buf_printf(e->out, "\n  %d of %d points", v.score.points, LEXICON_OWN * v.score.words);
+    if (v.asked)
+        buf_printf(e->out, ", CLD2 %s %s", v.detected.sure ? "is sure of" : "guesses", v.detected.language);
+    buf_printf(e->out, ": %s\n", v.accepted ? "wanted" : v.name);
+}
+
+void filter_explain(struct filter *f, const struct record *r, struct buf *out)
+{
+    struct explanation e = {.filter = f, .out = out};
+    struct word_count all = {0}, left;
+    struct record copy = {0};
+    clean(f, r);
+    buf_printf(out, "caption '%s'\n", buf_string(&f->caption));
+    words_count(&all, (const char *)f->caption.data, f->caption.len);
+    boilerplate_take_out(f->boilerplate, (const char *)f->caption.data, f->caption.len, SIZE_MAX, &left, explain_match,
+                         &e);
+    buf_printf(out, "  %zu words, %zu beside boilerplate\n", all.words, left.words);
+    if (f->lexicon)
+        explain_language(f, &e);
+    record_copy(&copy, r);
+    filter_record(f, &copy);
+    if (record_has(&copy, FIELD_REJECT))
+        buf_printf(out, "  rejected: %s\n", buf_string(&copy.reject));
+    else
+        buf_printf(out, "  kept\n");
+    record_free(&copy);
+}

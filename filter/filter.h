@@ -1,0 +1,40 @@
+/*
+ * The rules of the paper's appendix C, in order; the first that fails names the reason:
+ *   image        not decodable, or over the limits             "image: truncated scan"
+ *   aspect       width / height outside the limits             "aspect: 640x200"
+ *   short        too few words                                 "short: 2 words"
+ *   boilerplate  too few words beside dates, names of files, stock phrases   "boilerplate: photographed on <date>"
+ *   language     not a language that is wanted                 "language: fr"
+ */
+#ifndef ATELIER_FILTER_FILTER_H
+#define ATELIER_FILTER_FILTER_H
+
+#include "common/record.h"
+#include "filter/picture.h"
+
+struct filter_options {
+    struct picture_limits picture;
+    bool require_image;    /* a record without a picture fails the image rule; else that rule is not for it */
+    bool clean;            /* records go on with the cleaned caption */
+    size_t min_words;      /* of the caption, and of what it says beside boilerplate */
+    const char *languages; /* "en", "en,de" or "any" */
+    char **rules_files;    /* added to the compiled-in rules */
+    size_t rules_file_count;
+};
+
+/* The paper's thresholds. */
+extern const struct filter_options filter_defaults;
+
+struct filter;
+
+/* 0, or -1 with an error: a rules file that cannot be read, a language that is not known. */
+int filter_open(struct filter **f, const struct filter_options *options);
+void filter_close(struct filter **f);
+
+/* Judges a record: makes it a tombstone where a rule fails, else sets width and height. */
+void filter_record(struct filter *f, struct record *r);
+
+/* Appends how the verdict on a record comes about, a line a step, for people. */
+void filter_explain(struct filter *f, const struct record *r, struct buf *out);
+
+#endif
