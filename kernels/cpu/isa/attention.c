@@ -174,7 +174,8 @@ static void attend(float *out, float *lse, const float *qkv, float *memory, cons
     size_t vectors = (size_t)FN(attention_slots)(s) * row, part = (size_t)s->heads * s->head_dim;
     size_t score_row = FN(attention_score_row)(s);
     float *q = memory, *k = q + vectors, *v = k + vectors, *keys_transposed = v + vectors;
-    float *logs = keys_transposed + attention_columns(s) * s->head_dim, *scores = logs + FN(attention_slots)(s);
+    float *logs = keys_transposed + attention_columns(s) * s->head_dim, *total = logs + FN(attention_slots)(s);
+    float *scores = total + FN(attention_most_queries)(s);
     FN(attention_gather)(q, qkv, 3 * part, 1 / sqrtf((float)s->head_dim), s);
     FN(attention_gather)(k, qkv + part, 3 * part, 1, s);
     FN(attention_gather)(v, qkv + 2 * part, 3 * part, 1, s);
@@ -183,7 +184,6 @@ static void attend(float *out, float *lse, const float *qkv, float *memory, cons
         struct attention_tile t = FN(attention_tile)(s, index);
         float *mixed = q + (size_t)t.query * row; /* the tile's queries have done their work when this is written */
         FN(attention_scores)(scores, mixed, keys_transposed, &t, s);
-        float total[FN(attention_most_queries)(s)];
         for (int i = 0; i < t.queries; i++) {
             float *x = scores + i * score_row;
             FN(attention_hide)(x + t.prefix, &t, t.query + i, s);
@@ -203,7 +203,7 @@ static void attend(float *out, float *lse, const float *qkv, float *memory, cons
 static void attention(struct tensor out, struct tensor lse, struct tensor qkv, const struct attention_shape *s)
 {
     size_t slots = FN(attention_slots)(s), vectors = slots * attention_row(s), part = (size_t)s->heads * s->head_dim;
-    size_t scores = FN(attention_score_row)(s) * FN(attention_most_queries)(s);
+    size_t scores = (FN(attention_score_row)(s) + 1) * FN(attention_most_queries)(s);
     struct scratch scratch = FN(scratch)(0, 3 * vectors + attention_columns(s) * s->head_dim + slots + scores);
     PARALLEL_FOR
     for (int task = 0; task < s->batch * s->heads; task++) {

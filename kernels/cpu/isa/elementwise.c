@@ -56,66 +56,72 @@ static void scale(struct tensor y_t, float a, size_t n)
 /* GELU's tanh form x / 2 (1 + tanh u) is x sigmoid(2 u), u = sqrt(2 / pi) (x + 0.044715 x^3). */
 static const float GELU_A = 1.5957691216f, GELU_B = 0.044715f, QUICK_GELU = 1.702f;
 
-static void activate(enum activation kind, float *y, const float *x, size_t n)
+static void relu(float *y, const float *x, size_t n)
 {
-    switch (kind) {
-    case ACT_RELU:
 #pragma omp simd
-        for (size_t i = 0; i < n; i++)
-            y[i] = x[i] > 0 ? x[i] : 0;
-        break;
-    case ACT_GELU:
+    for (size_t i = 0; i < n; i++)
+        y[i] = x[i] > 0 ? x[i] : 0;
+}
+
+static void relu_backward(float *dx, const float *dy, const float *x, size_t n)
+{
 #pragma omp simd
-        for (size_t i = 0; i < n; i++)
-            y[i] = x[i] * fast_sigmoid(GELU_A * (x[i] + GELU_B * x[i] * x[i] * x[i]));
-        break;
-    case ACT_QUICK_GELU:
+    for (size_t i = 0; i < n; i++)
+        dx[i] = x[i] > 0 ? dy[i] : 0;
+}
+
+static void gelu(float *y, const float *x, size_t n)
+{
 #pragma omp simd
-        for (size_t i = 0; i < n; i++)
-            y[i] = x[i] * fast_sigmoid(QUICK_GELU * x[i]);
-        break;
+    for (size_t i = 0; i < n; i++)
+        y[i] = x[i] * fast_sigmoid(GELU_A * (x[i] + GELU_B * x[i] * x[i] * x[i]));
+}
+
+static void gelu_backward(float *dx, const float *dy, const float *x, size_t n)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) {
+        float square = x[i] * x[i], u = GELU_A * x[i] * (1 + GELU_B * square);
+        float slope = fast_sigmoid_slope(u) * GELU_A * (1 + 3 * GELU_B * square);
+        dx[i] = dy[i] * (fast_sigmoid(u) + x[i] * slope);
     }
 }
 
-static void activate_backward(enum activation kind, float *dx, const float *dy, const float *x, size_t n)
+static void quick_gelu(float *y, const float *x, size_t n)
 {
-    switch (kind) {
-    case ACT_RELU:
 #pragma omp simd
-        for (size_t i = 0; i < n; i++)
-            dx[i] = x[i] > 0 ? dy[i] : 0;
-        break;
-    case ACT_GELU:
+    for (size_t i = 0; i < n; i++)
+        y[i] = x[i] * fast_sigmoid(QUICK_GELU * x[i]);
+}
+
+static void quick_gelu_backward(float *dx, const float *dy, const float *x, size_t n)
+{
 #pragma omp simd
-        for (size_t i = 0; i < n; i++) {
-            float square = x[i] * x[i], u = GELU_A * x[i] * (1 + GELU_B * square);
-            float slope = fast_sigmoid_slope(u) * GELU_A * (1 + 3 * GELU_B * square);
-            dx[i] = dy[i] * (fast_sigmoid(u) + x[i] * slope);
-        }
-        break;
-    case ACT_QUICK_GELU:
-#pragma omp simd
-        for (size_t i = 0; i < n; i++) {
-            float u = QUICK_GELU * x[i];
-            dx[i] = dy[i] * (fast_sigmoid(u) + u * fast_sigmoid_slope(u));
-        }
-        break;
+    for (size_t i = 0; i < n; i++) {
+        float u = QUICK_GELU * x[i];
+        dx[i] = dy[i] * (fast_sigmoid(u) + u * fast_sigmoid_slope(u));
     }
 }
 
 static void act(enum activation kind, struct tensor y, struct tensor x, size_t n)
 {
+    void (*const block)(float *, const float *, size_t) = kind == ACT_RELU   ? relu
+                                                          : kind == ACT_GELU ? gelu
+                                                                             : quick_gelu;
     PARALLEL_FOR
     for (size_t b = 0; b < block_count(n); b++)
-        activate(kind, (float *)y.data + b * BLOCK, (const float *)x.data + b * BLOCK, block_end(b, n) - b * BLOCK);
+        block((float *)y.data + b * BLOCK, (const float *)x.data + b * BLOCK, block_end(b, n) - b * BLOCK);
 }
 
 static void act_backward(enum activation kind, struct tensor dx, struct tensor dy, struct tensor x, size_t n)
 {
+    void (*const block)(float *, const float *, const float *, size_t) = kind == ACT_RELU   ? relu_backward
+                                                                         : kind == ACT_GELU ? gelu_backward
+                                                                                            : quick_gelu_backward;
     PARALLEL_FOR
     for (size_t b = 0; b < block_count(n); b++)
-        activate_backward(kind, (float *)dx.data + b * BLOCK, (const float *)dy.data + b * BLOCK,
-                          (const float *)x.data + b * BLOCK, block_end(b, n) - b * BLOCK);
+        block((float *)dx.data + b * BLOCK, (const float *)dy.data + b * BLOCK, (const float *)x.data + b * BLOCK,
+              block_end(b, n) - b * BLOCK);
 }
 
 static void add_rows(struct tensor y_t, struct tensor x_t, int repeat, size_t n)
@@ -143,7 +149,7 @@ static void add_rows_backward(struct tensor dx_t, struct tensor dy_t, int repeat
 static void dot(struct tensor out, struct tensor a_t, struct tensor b_t, size_t n)
 {
     const float *x = a_t.data, *y = b_t.data;
-    double *part = (double *)FN(scratch)(2 * block_count(n), 0).shared, total = 0;
+    double *part = (void *)FN(scratch)(2 * block_count(n), 0).shared, total = 0;
     PARALLEL_FOR
     for (size_t b = 0; b < block_count(n); b++) {
         double sum = 0;

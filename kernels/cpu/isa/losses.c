@@ -32,13 +32,14 @@ static void softmax_xent(struct tensor loss_t, struct tensor dlogits_t, struct t
 /* Values of LAPLACE_ROWS pixels, three each, out of their rows: an operation on them all is one on vectors. */
 enum { LAPLACE_ROWS = 64, LAPLACE_VALUES = 3 * LAPLACE_ROWS };
 
-static void laplace_block(float *loss, float *dstats, const float *stats, const float *x, int rows, float scale)
+static void laplace_block(float *loss, float *dstats, const float *stats, const float *x, int rows, float floor,
+                          float scale)
 {
     const float LN_2 = 0.69314718f;
     float mu[LAPLACE_VALUES], ln_b[LAPLACE_VALUES], term[LAPLACE_VALUES];
     for (int i = 0; i < 3 * rows; i++) {
         mu[i] = stats[i / 3 * 6 + i % 3];
-        ln_b[i] = stats[i / 3 * 6 + 3 + i % 3];
+        ln_b[i] = fmaxf(stats[i / 3 * 6 + 3 + i % 3], floor);
     }
 #pragma omp simd
     for (int i = 0; i < 3 * rows; i++) {
@@ -46,7 +47,7 @@ static void laplace_block(float *loss, float *dstats, const float *stats, const 
         float off = ln_x - ln_rest - mu[i], distance = fabsf(off) * inverse;
         term[i] = LN_2 + ln_b[i] + ln_x + ln_rest + distance;
         mu[i] = scale * inverse * ((off < 0 ? 1.0f : 0.0f) - (off > 0 ? 1.0f : 0.0f)); /* now the gradients */
-        ln_b[i] = scale * (1 - distance);
+        ln_b[i] = scale * (ln_b[i] <= floor ? fminf(0, 1 - distance) : 1 - distance);
     }
     for (int r = 0; r < rows; r++)
         loss[r] = term[3 * r] + term[3 * r + 1] + term[3 * r + 2];
@@ -57,13 +58,13 @@ static void laplace_block(float *loss, float *dstats, const float *stats, const 
 }
 
 static void logit_laplace(struct tensor loss, struct tensor dstats, struct tensor stats, struct tensor x, int rows,
-                          float scale)
+                          float floor, float scale)
 {
     PARALLEL_FOR
     for (int first = 0; first < rows; first += LAPLACE_ROWS)
         laplace_block((float *)loss.data + first, dstats.data ? (float *)dstats.data + (size_t)first * 6 : NULL,
                       (const float *)stats.data + (size_t)first * 6, (const float *)x.data + (size_t)first * 3,
-                      smaller(LAPLACE_ROWS, rows - first), scale);
+                      smaller(LAPLACE_ROWS, rows - first), floor, scale);
 }
 
 static void kl_uniform(struct tensor kl, struct tensor dlogits_t, struct tensor logits_t, int rows, int classes,

@@ -13,11 +13,11 @@ union float_bits {
     int32_t i;
 };
 
-/* e^x within 1e-7 of its value; 0 below -87.3 (so of -INFINITY), and no larger than e^88. */
+/* e^x within 1e-7 of its value; 0 below -87.3 (so of -INFINITY), no larger than e^88; NaN of NaN. */
 static inline float fast_exp(float x)
 {
-    const float ROUND = 12582912; /* 1.5 * 2^23: adding it leaves the nearest integer in the low bits */
-    float bounded = x < 88.0f ? x : 88.0f;
+    const float ROUND = 12582912;          /* 1.5 * 2^23: adding it leaves the nearest integer in the low bits */
+    float bounded = x > 88.0f ? 88.0f : x; /* NaN stays */
     union float_bits shifted = {bounded * 1.44269504f + ROUND}, y;
     float n = shifted.f - ROUND, r = bounded - n * 0.693359375f + n * 2.12194440e-4f;
     y.f = 1.9875691500e-4f;
