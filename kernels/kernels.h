@@ -159,9 +159,10 @@ struct kernels {
     void (*softmax_xent)(struct tensor loss, struct tensor dlogits, struct tensor logits, struct tensor targets,
                          int rows, int classes, float scale);
     /* Logit-Laplace (MODELS.md, 1): stats [rows, 6] = (mu, ln b), x [rows, 3] in (0, 1): loss [rows] = sum of the three
-     * -ln f; dstats = scale * gradient (absent: skipped). */
+     * -ln f; dstats = scale * gradient (absent: skipped). ln b below `floor` counts as `floor`, and its gradient only
+     * ever raises it; -INFINITY: no floor. */
     void (*logit_laplace)(struct tensor loss, struct tensor dstats, struct tensor stats, struct tensor x, int rows,
-                          float scale);
+                          float floor, float scale);
     /* KL(softmax(logits) || uniform): kl [rows] =; dlogits += scale * gradient (absent: skipped). */
     void (*kl_uniform)(struct tensor kl, struct tensor dlogits, struct tensor logits, int rows, int classes,
                        float scale);

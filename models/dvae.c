@@ -245,7 +245,8 @@ void dvae_train(struct dvae *d, const float *x, int n, const struct dvae_step *s
     k->gumbel_softmax(d->z, d->logits, d->noise, s->tau, cells, vocab);
     dvae_net_forward(&d->decoder, &d->scratch, d->stats, d->z, n);
 
-    k->logit_laplace(d->nll, d->dstats, d->stats, d->x, pixels, per_value);
+    k->logit_laplace(d->nll, d->dstats, d->stats, d->x, pixels, s->scale_floor > 0 ? logf(s->scale_floor) : -INFINITY,
+                     per_value);
     k->fill(d->dlogits, 0, weights);
     k->kl_uniform(d->kl, d->dlogits, d->logits, cells, vocab, s->beta * per_value);
     k->code_use(d->use, d->logits, cells, vocab);

@@ -55,6 +55,8 @@ struct dvae_step {
     float tau, beta;
     float entropy; /* weight of the bonus on the entropy of the mean code use: loss -= entropy * H / ln(vocab); 0: the
                       paper's loss */
+    float scale_floor;  /* least b of the density; 0: the paper's. Flat backgrounds otherwise drive b to nothing, and
+                           the noise of their gradients, 1 / b, drowns all else */
     uint64_t key, hi;   /* names the Gumbel noise (random.h) ... */
     const float *noise; /* ... or, not NULL, the noise itself, host [n, grid * grid, vocab] */
 };

@@ -112,6 +112,7 @@ static int step_dvae(struct trainer *t, struct metrics *m)
         .tau = (float)cosine(s->tau, s->tau_end, trainer_progress(t, s->tau_steps)),
         .beta = (float)cosine(0, s->kl, trainer_progress(t, s->kl_steps)),
         .entropy = (float)s->entropy,
+        .scale_floor = (float)s->scale_floor,
         .key = random_key((uint64_t)s->seed, RANDOM_GUMBEL),
     };
     struct dvae_losses sum = {0};

@@ -67,6 +67,9 @@ const struct setting settings_table[] = {
         "Start the codebook from k-means of N pictures' features (0: at random, the paper's way)"),
     REAL(kmeans_scale, "kmeans-scale", TASK_DVAE, 1e-3, 1e6, "Scale of the k-means logits: larger is softer"),
     REAL(entropy, "entropy", TASK_DVAE, 0, 1e6, "Bonus on the entropy of the mean code use (0: the paper's loss)"),
+    REAL(scale_floor, "scale-floor", TASK_DVAE, 0, 10,
+         "Least scale b of the logit-Laplace density (0: the paper's); 0.1 keeps flat backgrounds from drowning the "
+         "rest"),
     INT(layers, "layers", TASK_PRIOR | TASK_CLIP, 1, 1024, "N", "Layers (CLIP: of the image tower)"),
     INT(heads, "heads", TASK_PRIOR | TASK_CLIP, 1, 1024, "N", "Attention heads (CLIP: of the image tower)"),
     INT(head_dim, "head-dim", TASK_PRIOR, 1, 1024, "N", "Channels of a head"),

@@ -23,7 +23,7 @@ struct settings {
     int64_t warmup, lr_steps, average_every, plateau, halvings;
     /* dVAE. */
     int64_t side, hidden, init, groups, blocks, codes, kl_steps, tau_steps, kmeans;
-    double kl, tau, tau_end, entropy, kmeans_scale;
+    double kl, tau, tau_end, entropy, kmeans_scale, scale_floor;
     /* Prior. */
     int64_t layers, heads, head_dim, text_len, kernel;
     double dropout;

@@ -39,19 +39,21 @@ static void softmax_xent(struct tensor loss_t, struct tensor dlogits_t, struct t
 }
 
 static void logit_laplace(struct tensor loss_t, struct tensor dstats_t, struct tensor stats_t, struct tensor x_t,
-                          int rows, float scale)
+                          int rows, float floor, float scale)
 {
     float *loss = loss_t.data, *dstats = dstats_t.data;
     const float *stats = stats_t.data, *pixels = x_t.data;
     for (int r = 0; r < rows; r++) {
         double sum = 0;
         for (int c = 0; c < 3; c++) {
-            double mu = stats[(size_t)r * 6 + c], ln_b = stats[(size_t)r * 6 + 3 + c], x = pixels[(size_t)r * 3 + c];
+            double mu = stats[(size_t)r * 6 + c], x = pixels[(size_t)r * 3 + c];
+            double ln_b = fmax(stats[(size_t)r * 6 + 3 + c], floor);
             double off = log(x) - log1p(-x) - mu, distance = fabs(off) * exp(-ln_b);
             sum += log(2) + ln_b + log(x) + log1p(-x) + distance;
             if (dstats) {
                 dstats[(size_t)r * 6 + c] = (float)(scale * exp(-ln_b) * ((off < 0) - (off > 0)));
-                dstats[(size_t)r * 6 + 3 + c] = (float)(scale * (1 - distance));
+                bool held = ln_b <= floor && distance < 1;
+                dstats[(size_t)r * 6 + 3 + c] = held ? 0 : (float)(scale * (1 - distance));
             }
         }
         loss[r] = (float)sum;

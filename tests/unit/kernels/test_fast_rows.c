@@ -130,8 +130,9 @@ static void softmax_xent(struct trial *t, const int *s)
 static void logit_laplace(struct trial *t, const int *s)
 {
     struct tensor stats = trial_in(t, (size_t)6 * s[0], -2, 2), x = trial_in(t, (size_t)3 * s[0], 0.1, 0.9);
-    t->k->logit_laplace(trial_out(t, s[0]), trial_out(t, (size_t)6 * s[0]), stats, x, s[0], 0.3f);
-    t->k->logit_laplace(trial_out(t, s[0]), tensor_none(), stats, x, s[0], 1);
+    t->k->logit_laplace(trial_out(t, s[0]), trial_out(t, (size_t)6 * s[0]), stats, x, s[0], -INFINITY, 0.3f);
+    t->k->logit_laplace(trial_out(t, s[0]), trial_out(t, (size_t)6 * s[0]), stats, x, s[0], 0.5f, 0.3f);
+    t->k->logit_laplace(trial_out(t, s[0]), tensor_none(), stats, x, s[0], -INFINITY, 1);
 }
 
 static void kl_uniform(struct trial *t, const int *s)

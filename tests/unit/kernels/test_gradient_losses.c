@@ -47,7 +47,7 @@ static void logit_laplace_call(struct gradient *g, struct tensor dstats, float s
 {
     g->k->fill(g->y, 0, g->y_count);
     g->k->fill(g->saved[0], 0.5f, g->y_count);
-    g->k->logit_laplace(g->y, dstats, g->x[0], g->saved[0], g->s[0], scale);
+    g->k->logit_laplace(g->y, dstats, g->x[0], g->saved[0], g->s[0], -INFINITY, scale);
 }
 
 static void logit_laplace(struct gradient *g)

@@ -204,8 +204,15 @@ static void losses_hold_known_values(void **state)
         stats[c] = mu[c];
         stats[3 + c] = ln_b[c];
     }
-    k->logit_laplace(floats(loss), tensor_none(), floats(stats), floats(x), 1, 1);
+    k->logit_laplace(floats(loss), tensor_none(), floats(stats), floats(x), 1, -INFINITY, 1);
     assert_near(loss[0], expected, 1e-4);
+    /* Below the floor ln b counts as the floor; it is let go only upwards. mu is 0.1 off, then 3 off. */
+    float near[6] = {0.1f, 3, 0, -5, -5, 0}, half[] = {0.5f, 0.5f, 0.5f}, d[6];
+    k->logit_laplace(floats(loss), floats(d), floats(near), floats(half), 1, -1, 1);
+    assert_near(d[3], 0, 1e-6);
+    assert_near(d[4], 1 - 3 * exp(1), 1e-5);
+    assert_near(d[5], 1, 1e-6);
+    assert_near(d[0], exp(1), 1e-5);
 }
 
 static void gumbel_draws_have_their_distribution(void **state)
