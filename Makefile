@@ -1,6 +1,7 @@
 # Atelier: `make` builds build/bin, `make demo` runs the main job, `make check` the tests. See README.md.
 # Build variants live beside each other: BUILD=DIR, SANITIZE=1 (address and undefined behaviour).
 
+MAKEFLAGS += --no-builtin-rules
 BUILD ?= build
 SANITIZE ?= 0
 CC = gcc

@@ -17,12 +17,14 @@
 /* Bits are languages. */
 struct entry {
     char *word; /* NULL: free */
+    uint32_t hash, len;
     uint64_t own, shared, article;
 };
 
 struct ending {
     char *take;
     const char *put; /* in `take`, behind its NUL */
+    size_t take_len, put_len;
     uint64_t languages;
 };
 
@@ -59,21 +61,24 @@ static int language_number(struct lexicon *x, const char *name, size_t len, cons
     return x->languages++;
 }
 
-static size_t hash(const char *word, size_t len)
+static uint32_t hash(const char *word, size_t len)
 {
     uint64_t h = 0xcbf29ce484222325u; /* FNV-1a */
     for (size_t i = 0; i < len; i++)
         h = (h ^ (unsigned char)word[i]) * 0x100000001b3u;
-    return (size_t)(h ^ h >> 32);
+    return (uint32_t)(h ^ h >> 32);
 }
 
 /* The word's entry, or the free one where it belongs. */
 static struct entry *find(const struct lexicon *x, const char *word, size_t len)
 {
-    size_t i = hash(word, len) & x->mask;
-    while (x->entries[i].word && (strncmp(x->entries[i].word, word, len) != 0 || x->entries[i].word[len] != 0))
-        i = (i + 1) & x->mask;
-    return &x->entries[i];
+    uint32_t h = hash(word, len);
+    size_t i = h & x->mask;
+    for (;; i = (i + 1) & x->mask) {
+        struct entry *e = &x->entries[i];
+        if (!e->word || (e->hash == h && e->len == len && memcmp(e->word, word, len) == 0))
+            return e;
+    }
 }
 
 static void grow(struct lexicon *x)
@@ -84,7 +89,7 @@ static void grow(struct lexicon *x)
     x->entries = xcalloc(x->mask + 1, sizeof *x->entries);
     for (size_t i = 0; i < count; i++)
         if (old[i].word)
-            *find(x, old[i].word, strlen(old[i].word)) = old[i];
+            *find(x, old[i].word, old[i].len) = old[i];
     free(old);
 }
 
@@ -97,6 +102,8 @@ static int add_word(struct lexicon *x, const struct rule_list *list, uint64_t la
     struct entry *e = find(x, word, len);
     if (!e->word) {
         e->word = xasprintf("%.*s", (int)len, word);
+        e->hash = hash(word, len);
+        e->len = (uint32_t)len;
         x->used++;
     }
     if (list->kind[0] == 'w')
@@ -120,6 +127,8 @@ static void add_ending(struct lexicon *x, uint64_t language, const char *text, s
         *slash = 0;
         e->put = slash + 1;
     }
+    e->take_len = strlen(e->take);
+    e->put_len = strlen(e->put);
 }
 
 static void add_letters(struct alphabet *a, const char *text, size_t len)
@@ -312,7 +321,7 @@ static int stem_points(const struct lexicon *x, const struct word *w)
     int best = 0;
     for (size_t i = 0; i < x->ending_count && best < LEXICON_OWN; i++) {
         const struct ending *e = &x->endings[i];
-        size_t take = strlen(e->take), put = strlen(e->put);
+        size_t take = e->take_len, put = e->put_len;
         if (!(e->languages & x->accepted) || w->len < take + STEM_LEAST || put > take ||
             memcmp(w->text + w->len - take, e->take, take) != 0)
             continue;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define FILE_LIMIT (16u << 20)
+#define NAME_LIMIT 32 /* PCRE2's, of groups */
 
 static const char *const list_kinds[] = {"words", "shared", "endings", "articles", "alphabet", "thresholds"};
 
@@ -92,6 +93,15 @@ static struct rule *find_part(const struct rules *r, const char *name, size_t le
     return NULL;
 }
 
+/* What can stand in {}. */
+static bool is_part_name(const char *name)
+{
+    const char *p = name;
+    while (islower((unsigned char)*p) || (p > name && isdigit((unsigned char)*p)))
+        p++;
+    return p > name && !*p && p - name <= NAME_LIMIT;
+}
+
 static int add_rule(struct parser *p, char *line)
 {
     char *equal = strchr(line, '=');
@@ -101,6 +111,8 @@ static int add_rule(struct parser *p, char *line)
     char *name = trim(line), *regex = trim(equal + 1);
     if (!*name || !*regex)
         return fail(p, "expected NAME = REGEX");
+    if (!p->class && !is_part_name(name))
+        return fail(p, "the name of a part is lower-case letters and digits");
     struct rules *r = p->rules;
     struct rule *known = p->class ? NULL : find_part(r, name, strlen(name));
     if (known) {
