@@ -50,7 +50,7 @@ $(BUILD)/%.avx512.o: %.c
 	@echo "cc $@" && $(CC) $(CFLAGS) -march=x86-64-v4 -mprefer-vector-width=512 -ffp-contract=fast -DISA=avx512 -MMD -MP -c $< -o $@
 
 # Rules files are compiled in (.incbin, which -MMD does not see).
-$(BUILD)/filter/default_rules.o: filter/rules filter/languages
+$(BUILD)/filter/default_rules.o: filter/boilerplate.rules filter/language.rules
 
 $(BUILD)/libcommon.a: $(call objects,$(wildcard common/*.c))
 $(BUILD)/libkernels.a: $(call objects,$(wildcard kernels/*.c kernels/cpu/*.c)) $(ISA_OBJ)
