@@ -84,7 +84,7 @@ void buf_reserve(struct buf *b, size_t more)
 {
     if (more > SIZE_MAX - b->len)
         out_of_memory(more);
-    if (b->len + more <= b->cap)
+    if (b->data != NULL && b->len + more <= b->cap)
         return;
     b->cap = grown(b->cap, b->len + more);
     b->data = xrealloc(b->data, b->cap);

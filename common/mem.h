@@ -22,7 +22,7 @@ struct buf {
     unsigned char *data;
     size_t len, cap;
 };
-void buf_reserve(struct buf *b, size_t more); /* room for `more` bytes past len */
+void buf_reserve(struct buf *b, size_t more); /* room for `more` bytes past len; data is not NULL */
 /* The same for a size from outside: -1 with an error that names `what` when len would pass `limit` or memory is gone.
  */
 int buf_try(struct buf *b, size_t more, size_t limit, const char *what);

@@ -88,17 +88,40 @@ static json_t *json_field(const void *value, enum field_type type)
 
 static json_t *json_unknown(struct walk *w);
 
+/* The next pair of a walk, whose key is a string; NUL, which JSON's names cannot have, becomes U+FFFD. */
+static void add_pair(json_t *object, struct walk *w)
+{
+    struct buf name = {0};
+    json_t *key = json_unknown(w);
+    const char *text = json_string_value(key);
+    for (size_t i = 0; i < json_string_length(key); i++)
+        buf_append(&name, text[i] ? text + i : "\xEF\xBF\xBD", text[i] ? 1 : 3);
+    json_object_set_new_nocheck(object, buf_string(&name), json_unknown(w));
+    json_decref(key);
+    buf_free(&name);
+}
+
+static bool keys_are_strings(struct walk w, size_t pairs)
+{
+    struct walk_item key;
+    for (size_t i = 0; i < pairs; i++)
+        if (walk_next(&w, &key) < 0 || key.type != WALK_STRING || walk_skip(&w) < 0)
+            return false;
+    return true;
+}
+
+/* A map; one that JSON cannot have, with other keys than strings, as an array of key, value, key, value ... */
 static json_t *json_unknown_map(struct walk *w, size_t pairs)
 {
-    json_t *object = json_object();
-    for (size_t i = 0; i < pairs; i++) {
-        json_t *key = json_unknown(w);
-        char *dump = json_is_string(key) ? NULL : json_dumps(key, JSON_COMPACT | JSON_ENCODE_ANY);
-        json_object_set_new(object, dump ? dump : json_string_value(key), json_unknown(w));
-        free(dump);
-        json_decref(key);
+    bool object = keys_are_strings(*w, pairs);
+    json_t *map = object ? json_object() : json_array();
+    for (size_t i = 0; i < (object ? pairs : 2 * pairs); i++) {
+        if (object)
+            add_pair(map, w);
+        else
+            json_array_append_new(map, json_unknown(w));
     }
-    return object;
+    return map;
 }
 
 /* One value of a walk that record_unpack has already taken once: valid, and of bounded depth. */
@@ -142,12 +165,11 @@ void record_to_json(const struct record *r, struct buf *out)
         if (record_has(r, f))
             json_object_set_new(object, record_fields[f].name,
                                 json_field((const char *)r + record_fields[f].offset, record_fields[f].type));
-    struct walk w = {r->unknown.data, r->unknown.data + r->unknown.len};
-    for (uint32_t i = 0; i < r->unknown_count; i++) {
-        json_t *name = json_unknown(&w);
-        json_object_set_new(object, json_string_value(name), json_unknown(&w));
-        json_decref(name);
-    }
+    struct walk w = {r->unknown.data, r->unknown.data};
+    if (r->unknown_count > 0)
+        w.end += r->unknown.len;
+    for (uint32_t i = 0; i < r->unknown_count; i++)
+        add_pair(object, &w);
     json_dump_callback(object, append_dump, out, JSON_COMPACT | JSON_REAL_PRECISION(17));
     json_decref(object);
 }

@@ -173,7 +173,9 @@ static int unpack_fields(struct record *r, struct walk *w)
 
 int record_unpack(struct record *r, const void *data, size_t len)
 {
-    struct walk w = {data, (const unsigned char *)data + len};
+    struct walk w = {data, data};
+    if (len > 0) /* no bytes may have no address */
+        w.end += len;
     record_clear(r);
     if (unpack_fields(r, &w) == 0)
         return 0;

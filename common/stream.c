@@ -119,7 +119,7 @@ static int take_start(struct stream_source *s)
         return err_set(ERR_DATA, "%s: not a record stream; name what it is, as in --in jsonl:- or text:-",
                        input_name(s->in));
     s->started = true;
-    return got < START_BYTES ? cut(s) : 0;
+    return 0;
 }
 
 static int source_stream_next(void *self, struct record *r)

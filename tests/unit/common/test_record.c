@@ -104,6 +104,23 @@ static void test_unknown_fields(void **state)
     out.len = 0;
     record_to_json(&copy, &out);
     assert_string_equal(buf_string(&out), buf_string(&json));
+
+    static const unsigned char odd_name[] = "\x81\xA4"
+                                            "key\0\x81\xC3\x01"; /* no "key" once it is JSON */
+    assert_int_equal(record_unpack(&r, odd_name, sizeof odd_name - 1), 0);
+    json.len = 0;
+    record_to_json(&r, &json);
+    assert_string_equal(buf_string(&json), "{\"key\xEF\xBF\xBD\":[true,1]}");
+    assert_int_equal(record_from_json(&copy, (const char *)json.data, json.len), 0);
+
+    /* Maps as the keys of maps: as text within text they would double with each level. */
+    unsigned char nested[70] = "\x81\xA1x";
+    memset(nested + 3, 0x81, 30);
+    memset(nested + 33, 0x01, 31);
+    assert_int_equal(record_unpack(&r, nested, 64), 0);
+    json.len = 0;
+    record_to_json(&r, &json);
+    assert_in_range(json.len, 60, 200);
     record_free(&r);
     record_free(&copy);
     buf_free(&out);

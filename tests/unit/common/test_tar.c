@@ -156,6 +156,7 @@ static void test_members(void **state)
     assert_false(record_has(&r, FIELD_IMAGE));
     assert_int_equal(source_next(source, &r), 1);
     assert_text(&r.key, "members.tar/x.y/002");
+    assert_text(&r.image, "same last part, another folder");
     assert_int_equal(r.id, 2);
     assert_int_equal(source_next(source, &r), 1);
     assert_text(&r.key, "members.tar/../../etc/passwd");
