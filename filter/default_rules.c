@@ -6,13 +6,14 @@
     __asm__(".section .rodata\n" #symbol ":\n.incbin \"" file "\"\n" #symbol "_end:\n.byte 0\n.previous\n");           \
     extern const char symbol[], symbol##_end[]
 
-EMBED(default_rules, "filter/rules");
-EMBED(default_languages, "filter/languages");
+EMBED(boilerplate_rules, "filter/boilerplate.rules");
+EMBED(language_rules, "filter/language.rules");
 
 int rules_add_default(struct rules *r)
 {
-    if (rules_add_text(r, "filter/rules", default_rules, (size_t)(default_rules_end - default_rules)) < 0)
+    size_t boilerplate = (size_t)(boilerplate_rules_end - boilerplate_rules);
+    size_t language = (size_t)(language_rules_end - language_rules);
+    if (rules_add_text(r, "filter/boilerplate.rules", boilerplate_rules, boilerplate) < 0)
         return -1;
-    return rules_add_text(r, "filter/languages", default_languages,
-                          (size_t)(default_languages_end - default_languages));
+    return rules_add_text(r, "filter/language.rules", language_rules, language);
 }

@@ -1,6 +1,6 @@
 /*
  * atelier-filter: drops captioned pictures that would teach a model nothing.
- * See --help, filter/filter.h for the rules, filter/*.rules for their data.
+ * See --help, filter/filter.h for the rules, filter/boilerplate.rules and filter/language.rules for their data.
  */
 #include "common/err.h"
 #include "common/stage.h"

@@ -1,8 +1,14 @@
 /*
- * The rules as data: text files of sections (filter/rules and filter/languages are compiled in, a user's own are
- * added). [define]        NAME = REGEX    a part, used as {NAME}; named again, it gains alternatives [drop CLASS] NAME
- * = REGEX    a boilerplate rule [KIND LANGUAGE] words ...       a list: words, shared, endings, articles, alphabet,
- * thresholds An indented line goes on with the one above; # opens a comment line.
+ * The rules as data: text files of sections. boilerplate.rules and language.rules are compiled in, a user's are added.
+ *
+ *   [define]
+ *   NAME = REGEX        a part, used as {NAME}; named again, it gains alternatives
+ *   [drop CLASS]
+ *   NAME = REGEX        a boilerplate rule
+ *   [KIND LANGUAGE]     words, shared, endings, articles, alphabet, thresholds
+ *   word word ...
+ *
+ * An indented line goes on with the one above; # opens a comment line.
  */
 #ifndef ATELIER_FILTER_RULES_H
 #define ATELIER_FILTER_RULES_H
