@@ -3,12 +3,11 @@
  *   -                record stream on stdin or stdout (stream.c: length, crc32c, end mark; a cut stream is an error)
  *   jsonl:FILE|-     one JSON object a line
  *   text:FILE|-      one caption a line
- *   tar:PATTERN      WebDataset shards, plain or compressed; {000..099} expands; members of one stem are one record
- *   dir:PATH         pictures with captions beside them (a.jpg, a.txt)
- *   lmdb:PATH        the store (store.h)
- * jsonl and text number the records by line, tar and dir by shard, member and file name, whatever ids they had before.
- * jsonl, text, tar and dir sinks write kept records only unless keep_rejects.
- * Each kind is one file that fills a struct source_kind or sink_kind; the tables of kinds are in endpoint.c.
+ *   tar:PATTERN      WebDataset shards, plain or compressed; {000..099} expands (written: #records=N a shard); members
+ * of one stem are one record dir:PATH         pictures with captions beside them (a.jpg, a.txt) lmdb:PATH        the
+ * store (store.h) jsonl and text number the records by line, tar and dir by shard, member and file name, whatever ids
+ * they had before. jsonl, text, tar and dir sinks write kept records only unless keep_rejects. Each kind is one file
+ * that fills a struct source_kind or sink_kind; the tables of kinds are in endpoint.c.
  */
 #ifndef ATELIER_COMMON_ENDPOINT_H
 #define ATELIER_COMMON_ENDPOINT_H

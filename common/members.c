@@ -28,16 +28,15 @@ void member_set_caption(struct record *r, const void *text, size_t present, uint
     record_set_caption(r, text, present, whole);
 }
 
+/* By content; what is no picture keeps the commonest name of one, so that its reader sees that it is broken. */
 static const char *image_extension(const struct buf *image)
 {
-    static const unsigned char jpeg[] = {0xFF, 0xD8, 0xFF}, png[] = {0x89, 'P', 'N', 'G'};
-    if (image->len >= sizeof jpeg && memcmp(image->data, jpeg, sizeof jpeg) == 0)
-        return "jpg";
+    static const unsigned char png[] = {0x89, 'P', 'N', 'G'};
     if (image->len >= sizeof png && memcmp(image->data, png, sizeof png) == 0)
         return "png";
     if (image->len >= 12 && memcmp(image->data, "RIFF", 4) == 0 && memcmp(image->data + 8, "WEBP", 4) == 0)
         return "webp";
-    return "bin";
+    return "jpg";
 }
 
 int members_write(const struct record *r, int (*put)(void *to, const char *name, const void *data, size_t len),

@@ -1,20 +1,24 @@
 /*
  * The sink of the kind "tar": WebDataset shards (ustar), compressed when the name ends in .gz, .tgz, .zst or .xz. A
- * pattern's names are filled one after the other with SHARD_RECORDS records or SHARD_BYTES each; a single name takes
- * all. The bytes depend on the records alone.
+ * pattern's names are filled one after the other with SHARD_RECORDS records (or as many as "#records=N" behind the
+ * pattern says) or SHARD_BYTES each; a single name takes all. Names that are not needed become empty shards, so that
+ * the same pattern reads all of it. The bytes depend on the records alone.
  */
 #include "common/endpoint.h"
 #include "common/err.h"
 #include "common/expand.h"
 #include "common/members.h"
 #include "common/output.h"
+#include "common/stage.h"
 #include <archive.h>
 #include <archive_entry.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define SHARD_RECORDS 10000u
+#define RECORDS_OPTION "#records="
 #define SHARD_BYTES (1ull << 30)
 
 struct tar_sink {
@@ -24,6 +28,7 @@ struct tar_sink {
     struct archive *archive;
     struct archive_entry *entry;
     uint64_t records, bytes; /* in the present shard */
+    int64_t most;            /* records a shard */
     bool output_failed;      /* the error is set already */
 };
 
@@ -99,13 +104,18 @@ static int sink_tar_open(void **self, const char *rest, const struct sink_option
 {
     (void)options;
     struct tar_sink *s = xcalloc(1, sizeof *s);
+    const char *most = strstr(rest, RECORDS_OPTION);
+    char *pattern = most ? xasprintf("%.*s", (int)(most - rest), rest) : xstrdup(rest);
     s->entry = archive_entry_new();
-    if (expand_braces(&s->shards, rest) < 0 || open_shard(s) < 0) {
+    s->most = SHARD_RECORDS;
+    int rc = most ? option_int("records", most + strlen(RECORDS_OPTION), 1, INT64_MAX, &s->most) : 0;
+    if (rc < 0 || expand_braces(&s->shards, pattern) < 0 || open_shard(s) < 0) {
         sink_tar_close(s);
-        return -1;
+        rc = -1;
     }
+    free(pattern);
     *self = s;
-    return 0;
+    return rc;
 }
 
 static int put_member(void *to, const char *name, const void *data, size_t len)
@@ -124,18 +134,24 @@ static int put_member(void *to, const char *name, const void *data, size_t len)
     return 0;
 }
 
+static int next_shard(struct tar_sink *s)
+{
+    if (finish_shard(s) < 0)
+        return -1;
+    close_shard(s);
+    s->at++;
+    return open_shard(s);
+}
+
 static int sink_tar_put(void *self, const struct record *r)
 {
     struct tar_sink *s = self;
-    if (s->shards.count > 1 && (s->records == SHARD_RECORDS || s->bytes >= SHARD_BYTES)) {
+    if (s->shards.count > 1 && (s->records == (uint64_t)s->most || s->bytes >= SHARD_BYTES)) {
         if (s->at + 1 == s->shards.count)
-            return err_set(ERR_USAGE, "%s: the last of %zu shards is full (%u records or %llu bytes each): give more",
-                           s->shards.name[s->at], s->shards.count, SHARD_RECORDS, SHARD_BYTES);
-        if (finish_shard(s) < 0)
-            return -1;
-        close_shard(s);
-        s->at++;
-        if (open_shard(s) < 0)
+            return err_set(ERR_USAGE,
+                           "%s: the last of %zu shards is full (%" PRId64 " records or %llu bytes each): give more",
+                           s->shards.name[s->at], s->shards.count, s->most, SHARD_BYTES);
+        if (next_shard(s) < 0)
             return -1;
     }
     s->records++;
@@ -144,7 +160,11 @@ static int sink_tar_put(void *self, const struct record *r)
 
 static int sink_tar_finish(void *self)
 {
-    return finish_shard(self);
+    struct tar_sink *s = self;
+    while (s->at + 1 < s->shards.count)
+        if (next_shard(s) < 0)
+            return -1;
+    return finish_shard(s);
 }
 
 const struct sink_kind sink_tar = {.scheme = "tar",

@@ -11,19 +11,19 @@ mode=${1:-demo} dir=${2:-build/${1:-demo}} bin=${BIN:-build/bin}
 atelier=$bin/atelier
 case $mode in
 demo)
-    emoji="--set people" words=512 candidates=32
+    emoji="--set people" words=512 candidates=32 shard=500
     dvae="--preset demo --minutes ${DVAE_MINUTES:-2.5}"
     prior="--preset demo --minutes ${PRIOR_MINUTES:-4}"
     clip="--preset demo --minutes ${CLIP_MINUTES:-1}"
     ;;
 demo-full)
-    emoji="--set all" words=4096 candidates=64
+    emoji="--set all" words=4096 candidates=64 shard=1200
     dvae="--preset small --minutes ${DVAE_MINUTES:-90}"
     prior="--preset small --minutes ${PRIOR_MINUTES:-180}"
     clip="--preset small --minutes ${CLIP_MINUTES:-60}"
     ;;
 check)
-    emoji="--set people --limit 240" words=320 candidates=4
+    emoji="--set people --limit 240" words=320 candidates=4 shard=80
     dvae="--preset demo --steps 60 --kmeans 64 --pictures-every 30"
     prior="--preset demo --steps 30 --pictures-every 15 --layers 3 --heads 2"
     clip="--preset demo --steps 30 --batch 16"
@@ -41,7 +41,7 @@ step() { printf '\n[%d:%02d] %s\n' $(((SECONDS - begin) / 60)) $(((SECONDS - beg
 
 step "Drawing the picture set (Debian's emoji font, Unicode's names) into tar shards"
 rm -rf "$dir"/shards "$dir"/codes && mkdir "$dir/shards"
-$atelier emoji $emoji --noise --out "tar:$dir/shards/train-{000..003}.tar" --heldout "tar:$dir/shards/heldout.tar"
+$atelier emoji $emoji --noise --out "tar:$dir/shards/train-{000..003}.tar#records=$shard" --heldout "tar:$dir/shards/heldout.tar"
 
 step "filter: what is fit to train on"
 $atelier filter --in "tar:$dir/shards/train-{000..003}.tar" --out "tar:$dir/shards/kept.tar" \
