@@ -200,7 +200,7 @@ static void conv_backward(struct tensor dx, struct tensor dw, struct tensor dbia
         picture_gradient(dx.data, dy.data, w.data, s);
     weight_gradient(dw.data, dy.data, x.data, s);
     if (dbias.data)
-        FN(add_column_sums)(dbias.data, dy.data, pixels, s->out, FN(scratch)((size_t)COLUMN_PARTS * s->out, 0).shared);
+        FN(add_column_sums)(dbias.data, dy.data, pixels, s->out, FN(scratch)(column_sums_size(s->out), 0).shared);
 }
 
 void FN(fast_convolution)(struct kernels *k)

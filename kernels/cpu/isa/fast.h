@@ -26,7 +26,7 @@ enum { VEC = 16 }; /* floats in a vector */
 #else
 enum { VEC = 8 };
 #endif
-enum { HALF = VEC / 2, WIDE = 2 * VEC }; /* WIDE: columns of a full tile, and of a packed panel */
+enum { WIDE = 2 * VEC }; /* columns of a full tile, and of a packed panel */
 
 typedef float vec __attribute__((vector_size(4 * VEC), aligned(4), may_alias));
 
@@ -54,10 +54,10 @@ static inline size_t round_up(size_t n, size_t to)
     return (n + to - 1) / to * to;
 }
 
-/* Columns that tiles of n columns take and read of b: half a vector, or whole ones. */
+/* Columns that tiles of n columns take and read of b: a vector of 4 or 8, or whole ones. */
 static inline int whole_columns(int n)
 {
-    return n <= HALF ? HALF : (int)round_up(n, VEC);
+    return n <= 4 ? 4 : n <= 8 ? 8 : (int)round_up(n, VEC);
 }
 
 /* c[i][j] = start[i][j] + sum over o < outer, k < depth of
@@ -102,8 +102,12 @@ static inline float *scratch_mine(const struct scratch *s)
     return s->threads + (size_t)omp_get_thread_num() * s->each;
 }
 
-/* to [n] += sums of the columns of x [rows, n]; `partial` has COLUMN_PARTS * n floats. */
-enum { COLUMN_PARTS = 16 };
+/* to [n] += sums of the columns of x [rows, n]; `partial` has column_sums_size(n) floats. */
+enum { COLUMN_PARTS = 16, COLUMN_GROUP = 64 };
+static inline size_t column_sums_size(int n)
+{
+    return (size_t)COLUMN_PARTS * larger(n, COLUMN_GROUP);
+}
 void FN(add_column_sums)(float *to, const float *x, int rows, int n, float *partial);
 
 /* Each file's operations into the table. */

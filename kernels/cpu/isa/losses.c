@@ -37,24 +37,27 @@ static void laplace_block(float *loss, float *dstats, const float *stats, const 
 {
     const float LN_2 = 0.69314718f;
     float mu[LAPLACE_VALUES], ln_b[LAPLACE_VALUES], term[LAPLACE_VALUES];
-    for (int i = 0; i < 3 * rows; i++) {
-        mu[i] = stats[i / 3 * 6 + i % 3];
-        ln_b[i] = fmaxf(stats[i / 3 * 6 + 3 + i % 3], floor);
-    }
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < 3; c++) {
+            float given = stats[6 * r + 3 + c];
+            mu[3 * r + c] = stats[6 * r + c];
+            ln_b[3 * r + c] = given > floor ? given : floor;
+        }
 #pragma omp simd
     for (int i = 0; i < 3 * rows; i++) {
         float ln_x = fast_log(x[i]), ln_rest = fast_log(1 - x[i]), inverse = fast_exp(-ln_b[i]);
         float off = ln_x - ln_rest - mu[i], distance = fabsf(off) * inverse;
         term[i] = LN_2 + ln_b[i] + ln_x + ln_rest + distance;
         mu[i] = scale * inverse * ((off < 0 ? 1.0f : 0.0f) - (off > 0 ? 1.0f : 0.0f)); /* now the gradients */
-        ln_b[i] = scale * (ln_b[i] <= floor ? fminf(0, 1 - distance) : 1 - distance);
+        ln_b[i] = scale * (ln_b[i] <= floor ? (distance < 1 ? 0 : 1 - distance) : 1 - distance);
     }
     for (int r = 0; r < rows; r++)
         loss[r] = term[3 * r] + term[3 * r + 1] + term[3 * r + 2];
-    for (int i = 0; dstats && i < 3 * rows; i++) {
-        dstats[i / 3 * 6 + i % 3] = mu[i];
-        dstats[i / 3 * 6 + 3 + i % 3] = ln_b[i];
-    }
+    for (int r = 0; dstats && r < rows; r++)
+        for (int c = 0; c < 3; c++) {
+            dstats[6 * r + c] = mu[3 * r + c];
+            dstats[6 * r + 3 + c] = ln_b[3 * r + c];
+        }
 }
 
 static void logit_laplace(struct tensor loss, struct tensor dstats, struct tensor stats, struct tensor x, int rows,

@@ -231,7 +231,7 @@ void FN(fast_linear_backward)(struct tensor dx, struct tensor dw, struct tensor 
     else
         gradient_of_many(dw.data, dy.data, x.data, rows, in, out);
     if (dbias.data)
-        FN(add_column_sums)(dbias.data, dy.data, rows, out, FN(scratch)((size_t)COLUMN_PARTS * out, 0).shared);
+        FN(add_column_sums)(dbias.data, dy.data, rows, out, FN(scratch)(column_sums_size(out), 0).shared);
 }
 
 void FN(fast_products)(struct kernels *k)

@@ -1,13 +1,12 @@
 /*
  * The micro-kernel of all products: a few rows times one or two vectors of columns, held in registers while the summed
- * index runs. 8 x 2 vectors of AVX-512 or 6 x 2 of AVX2 keep the multipliers busy; nothing is gained by more.
+ * index runs. 8 x 2 vectors of AVX-512 or 6 x 2 of AVX2 keep the multipliers busy; nothing is gained by more. Few
+ * columns (the bottlenecks of small dVAEs) have tiles of shorter vectors, which would be partly idle.
  */
 #include "common/mem.h"
 #include "kernels/cpu/isa/fast.h"
 #include <stdlib.h>
 #include <string.h>
-
-typedef float half __attribute__((vector_size(4 * HALF), aligned(4), may_alias));
 
 enum { MOST_ROWS = 8 };
 #ifdef __AVX512F__
@@ -16,139 +15,52 @@ enum { WIDE_ROWS = 8 };
 enum { WIDE_ROWS = 6 }; /* 16 registers */
 #endif
 
-/* rows and vecs are constants where this is expanded, so that sum lives in registers. */
-static inline __attribute__((always_inline)) void tile(const int rows, const int vecs, const struct block *t,
-                                                       const float *a, const float *b, const float *start, float *c)
-{
-    vec sum[MOST_ROWS][2];
-#pragma GCC unroll 8
-    for (int i = 0; i < rows; i++)
-#pragma GCC unroll 2
-        for (int v = 0; v < vecs; v++)
-            sum[i][v] = start ? *(const vec *)(start + i * t->start_row + v * VEC) : (vec){0};
-    const ptrdiff_t a_row = t->a_row, a_col = t->a_col, b_row = t->b_row;
-    for (int o = 0; o < t->outer; o++) {
-        const float *x = a + o * t->a_outer;
-        for (int k = 0; k < t->depth; k++, x += a_col, b += b_row) {
-            vec y[2];
-#pragma GCC unroll 2
-            for (int v = 0; v < vecs; v++)
-                y[v] = *(const vec *)(b + v * VEC);
-#pragma GCC unroll 8
-            for (int i = 0; i < rows; i++)
-#pragma GCC unroll 2
-                for (int v = 0; v < vecs; v++)
-                    sum[i][v] += x[i * a_row] * y[v];
-        }
-    }
-#pragma GCC unroll 8
-    for (int i = 0; i < rows; i++)
-#pragma GCC unroll 2
-        for (int v = 0; v < vecs; v++)
-            *(vec *)(c + i * t->c_row + v * VEC) = sum[i][v];
-}
+#define TILE tile_4
+#define LANES 4
+#define VECTORS 1
+#define ROWS 8
+#include "kernels/cpu/isa/tile_template.h"
 
-/* The same for one vector of half the length: eight columns of AVX-512 would leave half a vector idle. */
-static inline __attribute__((always_inline)) void half_tile(const int rows, const struct block *t, const float *a,
-                                                            const float *b, const float *start, float *c)
-{
-    half sum[MOST_ROWS];
-#pragma GCC unroll 8
-    for (int i = 0; i < rows; i++)
-        sum[i] = start ? *(const half *)(start + i * t->start_row) : (half){0};
-    const ptrdiff_t a_row = t->a_row, a_col = t->a_col, b_row = t->b_row;
-    for (int o = 0; o < t->outer; o++) {
-        const float *x = a + o * t->a_outer;
-        for (int k = 0; k < t->depth; k++, x += a_col, b += b_row) {
-            half y = *(const half *)b;
-#pragma GCC unroll 8
-            for (int i = 0; i < rows; i++)
-                sum[i] += x[i * a_row] * y;
-        }
-    }
-#pragma GCC unroll 8
-    for (int i = 0; i < rows; i++)
-        *(half *)(c + i * t->c_row) = sum[i];
-}
+#define TILE tile_8
+#define LANES 8
+#define VECTORS 1
+#define ROWS 8
+#include "kernels/cpu/isa/tile_template.h"
 
-static void run_half(int rows, const struct block *t, const float *a, const float *b, const float *start, float *c)
-{
-    switch (rows) {
-    case 1:
-        return half_tile(1, t, a, b, start, c);
-    case 2:
-        return half_tile(2, t, a, b, start, c);
-    case 3:
-        return half_tile(3, t, a, b, start, c);
-    case 4:
-        return half_tile(4, t, a, b, start, c);
-    case 5:
-        return half_tile(5, t, a, b, start, c);
-    case 6:
-        return half_tile(6, t, a, b, start, c);
-    case 7:
-        return half_tile(7, t, a, b, start, c);
-    default:
-        return half_tile(MOST_ROWS, t, a, b, start, c);
-    }
-}
-
-static void run_narrow(int rows, const struct block *t, const float *a, const float *b, const float *start, float *c)
-{
-    switch (rows) {
-    case 1:
-        return tile(1, 1, t, a, b, start, c);
-    case 2:
-        return tile(2, 1, t, a, b, start, c);
-    case 3:
-        return tile(3, 1, t, a, b, start, c);
-    case 4:
-        return tile(4, 1, t, a, b, start, c);
-    case 5:
-        return tile(5, 1, t, a, b, start, c);
-    case 6:
-        return tile(6, 1, t, a, b, start, c);
-    case 7:
-        return tile(7, 1, t, a, b, start, c);
-    default:
-        return tile(MOST_ROWS, 1, t, a, b, start, c);
-    }
-}
-
-static void run_wide(int rows, const struct block *t, const float *a, const float *b, const float *start, float *c)
-{
-    switch (rows) {
-    case 1:
-        return tile(1, 2, t, a, b, start, c);
-    case 2:
-        return tile(2, 2, t, a, b, start, c);
-    case 3:
-        return tile(3, 2, t, a, b, start, c);
-    case 4:
-        return tile(4, 2, t, a, b, start, c);
-    case 5:
-        return tile(5, 2, t, a, b, start, c);
 #ifdef __AVX512F__
-    case 6:
-        return tile(6, 2, t, a, b, start, c);
-    case 7:
-        return tile(7, 2, t, a, b, start, c);
-#endif
-    default:
-        return tile(WIDE_ROWS, 2, t, a, b, start, c);
-    }
-}
+#define TILE tile_16
+#define LANES 16
+#define VECTORS 1
+#define ROWS 8
+#include "kernels/cpu/isa/tile_template.h"
 
-/* rows <= most_rows(columns), columns a whole number of vectors or half a one. */
+#define TILE tile_wide
+#define LANES 16
+#define VECTORS 2
+#define ROWS 8
+#include "kernels/cpu/isa/tile_template.h"
+#else
+#define TILE tile_wide
+#define LANES 8
+#define VECTORS 2
+#define ROWS 6
+#include "kernels/cpu/isa/tile_template.h"
+#endif
+
+/* `columns` is a value of whole_columns. */
 static void run_tile(int rows, int columns, const struct block *t, const float *a, const float *b, const float *start,
                      float *c)
 {
-    if (columns == HALF)
-        run_half(rows, t, a, b, start, c);
-    else if (columns == VEC)
-        run_narrow(rows, t, a, b, start, c);
+    if (columns == WIDE)
+        tile_wide(rows, t, a, b, start, c);
+#ifdef __AVX512F__
+    else if (columns == 16)
+        tile_16(rows, t, a, b, start, c);
+#endif
+    else if (columns == 8)
+        tile_8(rows, t, a, b, start, c);
     else
-        run_wide(rows, t, a, b, start, c);
+        tile_4(rows, t, a, b, start, c);
 }
 
 /* A tile whose last columns lie past n: its results go through a full one beside. */
@@ -229,16 +141,20 @@ struct scratch FN(scratch)(size_t shared, size_t each)
 
 void FN(add_column_sums)(float *to, const float *x, int rows, int n, float *partial)
 {
+    int group = larger(1, COLUMN_GROUP / n), wide = group * n; /* rows side by side make up whole vectors */
     PARALLEL_FOR
     for (int part = 0; part < COLUMN_PARTS; part++) {
-        float *sum = partial + (size_t)part * n;
-        int first = part_start(rows, part, COLUMN_PARTS), last = part_start(rows, part + 1, COLUMN_PARTS);
-        memset(sum, 0, n * sizeof(float));
-        for (int r = first; r < last; r++)
+        float *restrict sum = partial + (size_t)part * wide;
+        int r = part_start(rows, part, COLUMN_PARTS), last = part_start(rows, part + 1, COLUMN_PARTS);
+        memset(sum, 0, wide * sizeof(float));
+        for (; r + group <= last; r += group)
+            for (int j = 0; j < wide; j++)
+                sum[j] += x[(size_t)r * n + j];
+        for (; r < last; r++)
             for (int j = 0; j < n; j++)
                 sum[j] += x[(size_t)r * n + j];
     }
-    for (int part = 0; part < COLUMN_PARTS; part++)
+    for (int row = 0; row < COLUMN_PARTS * group; row++)
         for (int j = 0; j < n; j++)
-            to[j] += partial[(size_t)part * n + j];
+            to[j] += partial[(size_t)row * n + j];
 }
