@@ -86,7 +86,7 @@ static int open_models(struct sampler *s, const struct kernels *k)
     char *prior = model_path(s->model);
     char *vocab = s->vocab ? xstrdup(s->vocab) : model_companion(s->model, "vocab.json");
     char *dvae = s->dvae_path ? model_path(s->dvae_path) : model_companion(s->model, "dvae.safetensors");
-    int rc = prior_open(&s->prior, k, prior, (int)s->batch) || bpe_open(&s->bpe, vocab) ||
+    int rc = prior_open(&s->prior, k, prior, 1) || bpe_open(&s->bpe, vocab) ||
              dvae_open(&s->dvae, k, dvae, NULL, 0, 1);
     const struct prior_config *c = rc ? NULL : prior_config(s->prior);
     if (c && c->text_vocab != bpe_vocab(s->bpe))
