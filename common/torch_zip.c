@@ -133,14 +133,14 @@ static int by_name(const void *a, const void *b)
 
 int zip_open(struct zip *z, const void *base, size_t size)
 {
-    uint64_t place, bytes, count;
+    uint64_t place = 0, bytes = 0, count = 0;
     *z = (struct zip){.base = base, .size = size};
     if (locate(z, &place, &bytes, &count) < 0)
         return -1;
     /* Checked by locate: a member of the list for each 46 bytes of the file at most. */
     z->list = xcalloc(count, sizeof *z->list);
     for (uint64_t at = 0; z->count < count; z->count++) {
-        size_t used;
+        size_t used = 0;
         if (read_member(z->base + place + at, bytes - at, &z->list[z->count], &used) < 0) {
             free(z->list);
             z->list = NULL;

@@ -57,7 +57,7 @@ int weights_parse(struct weights **out, const void *data, size_t size)
     int (*read)(struct weights *) = safetensors_read;
     if (size >= 4 && memcmp(data, "PK\3\4", 4) == 0)
         read = torch_read_zip;
-    else if (size >= 9 && w->base[0] == 0x80 && w->base[8] != '{') /* a safetensors header's length may begin so too */
+    else if (size >= 1 && w->base[0] == 0x80 && (size <= 8 || w->base[8] != '{')) /* not a length that begins so */
         read = torch_read_legacy;
     if (read(w) < 0)
         return -1;

@@ -81,20 +81,22 @@ static void test_permutation_large(void **state)
     check_permutation(262145, 13);
 }
 
-/* Too large for a table: values stay in range, and a few thousand of them differ. */
+/* Too large for a table: values stay in range, a few thousand of them differ, and they spread over both halves. */
 static void test_permutation_huge(void **state)
 {
     (void)state;
     enum { N = 2000 };
     static const uint64_t sizes[] = {250000000, 1ull << 40, (1ull << 62) + 1, UINT64_MAX};
     for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
-        uint64_t seen[N];
+        uint64_t seen[N], upper = 0;
         for (uint64_t i = 0; i < N; i++) {
             seen[i] = random_permute(sizes[s], 3, i);
             assert_true(seen[i] < sizes[s]);
+            upper += seen[i] > sizes[s] / 2;
             for (uint64_t j = 0; j < i; j++)
                 assert_true(seen[i] != seen[j]);
         }
+        assert_in_range(upper, N * 45 / 100, N * 55 / 100);
     }
 }
 

@@ -387,6 +387,35 @@ static void test_missing_shard(void **state)
     assert_true(report.problem_count > 0);
 }
 
+/* A shard of ids 0, 1, 3 and 4, each whole, as only another program could write it. */
+static void test_missing_id(void **state)
+{
+    (void)state;
+    static const uint64_t ids[] = {0, 1, 3, 4};
+    struct store_report report;
+    struct shard shard;
+    struct record r = {0};
+    struct buf value = {0};
+    MDB_txn *txn;
+    make_small_shards(100);
+    assert_int_equal(shard_open(&shard, path, 0, true), 0);
+    assert_int_equal(shard_begin_write(&shard, &txn), 0);
+    for (size_t i = 0; i < 4; i++) {
+        make_record(&r, ids[i]);
+        value.len = 0;
+        store_value_pack(&r, &value);
+        MDB_val key = {sizeof ids[i], (void *)&ids[i]}, data = {value.len, value.data};
+        assert_int_equal(mdb_put(txn, shard.dbi, &key, &data, MDB_APPEND), 0);
+    }
+    assert_int_equal(mdb_txn_commit(txn), 0);
+    assert_int_equal(shard_close(&shard, true), 0);
+    assert_int_equal(store_verify(path, &report), 0);
+    assert_int_equal(report.problem_count, 1);
+    assert_non_null(strstr(report.problems[0], "000000.mdb: ids 2 to 2 are missing"));
+    record_free(&r);
+    buf_free(&value);
+}
+
 static void overwrite(const char *file, const struct buf *content)
 {
     int fd = open(file, O_WRONLY | O_TRUNC);
@@ -532,6 +561,7 @@ int main(void)
         TEST(test_endpoints),
         TEST(test_many_shards),
         TEST(test_missing_shard),
+        TEST(test_missing_id),
         TEST(test_damage_is_found),
         TEST(test_damage_without_sums),
         TEST(test_cut_file_is_an_error),

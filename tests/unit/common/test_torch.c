@@ -102,6 +102,18 @@ static void test_truncations_are_refused(void **state)
     }
 }
 
+static void test_a_flipped_bit_in_an_archive_is_found(void **state)
+{
+    (void)state;
+    struct buf file = {0};
+    struct weights *w;
+    assert_int_equal(file_read(VECTORS "encoder.pkl", GOLDEN_MAX, &file), 0);
+    file.data[file.len / 2] ^= 4; /* among a tensor's elements */
+    assert_int_equal(parse(&w, file.data, file.len), -1);
+    assert_non_null(strstr(err_text(), "checksum"));
+    buf_free(&file);
+}
+
 static void test_flipped_bits_never_crash(void **state)
 {
     (void)state;
@@ -415,6 +427,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden_files),
         cmocka_unit_test(test_truncations_are_refused),
+        cmocka_unit_test(test_a_flipped_bit_in_an_archive_is_found),
         cmocka_unit_test(test_flipped_bits_never_crash),
         cmocka_unit_test(test_strides),
         cmocka_unit_test(test_views_outside_the_storage_are_refused),
