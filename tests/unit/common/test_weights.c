@@ -215,25 +215,6 @@ static void test_headers_that_lie(void **state)
     buf_free(&file);
 }
 
-/* The length's lowest byte is a pickle's first. */
-static void test_header_length_that_looks_like_a_pickle(void **state)
-{
-    (void)state;
-    static const char entry[] = "{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}";
-    char header[0x180 + 1];
-    struct buf file = {0};
-    struct weights *w;
-    memset(header, ' ', sizeof header - 1);
-    memcpy(header, entry, sizeof entry - 1);
-    header[sizeof header - 1] = 0;
-    make_file(&file, header, 1);
-    assert_int_equal(file.data[0], 0x80);
-    assert_int_equal(weights_parse(&w, file.data, file.len), 0);
-    assert_non_null(weights_find(w, "a"));
-    weights_free(&w);
-    buf_free(&file);
-}
-
 /* A header's length may begin like a pickle (0x80) or end anywhere: the format is told by more than that. */
 static void test_any_header_length(void **state)
 {
@@ -312,7 +293,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_equal_names_are_refused, setup, teardown),
         cmocka_unit_test(test_half_conversions_are_exact),
         cmocka_unit_test(test_headers_that_lie),
-        cmocka_unit_test(test_header_length_that_looks_like_a_pickle),
         cmocka_unit_test(test_any_header_length),
         cmocka_unit_test(test_deep_nesting_is_refused),
         cmocka_unit_test(test_every_truncation_is_refused),
