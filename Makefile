@@ -117,7 +117,7 @@ check: deps
 
 bench: deps
 	@$(MAKE) --no-print-directory -s -j2 all benches
-	@for b in $(BENCHES); do $$b || exit 1; done
+	$(BUILD)/bin/bench-kernels
 	@for b in tests/bench/bench_*.sh; do $$b || exit 1; done
 benches: $(BENCHES)
 
