@@ -132,7 +132,7 @@ static int read_vocab(struct bpe *b, json_t *vocab, size_t added)
 {
     if (!json_is_object(vocab) || json_object_size(vocab) == 0)
         return err_set(ERR_DATA, "model.vocab is no object of tokens and their ids");
-    json_int_t limit = (json_int_t)(json_object_size(vocab) + added + SPARE_IDS);
+    json_int_t limit = (json_int_t)json_object_size(vocab) + (json_int_t)added + SPARE_IDS;
     const char *text;
     json_t *id;
     json_object_foreach(vocab, text, id)

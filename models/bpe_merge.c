@@ -60,7 +60,7 @@ static size_t merge_short(const struct bpe *b, int32_t *ids, size_t n, struct bp
         n--;
         memmove(ids + i + 1, ids + i + 2, (n - i - 1) * sizeof(*ids));
         if (i + 1 < n) {
-            memmove(next + i + 1, next + i + 2, (n - i - 2) * sizeof(next[0]));
+            memmove(next + i + 1, next + i + 2, (n - i - 2) * sizeof(const struct bpe_rule *));
             next[i] = bpe_rule_slot(b, ids[i], ids[i + 1]);
         }
         if (i > 0)

@@ -211,6 +211,7 @@ static struct entry queue_pop(struct training *t)
         q[i] = q[child];
     }
     q[i] = last;
+    q[t->queue_len].places = (struct places){0}; /* they are top's or last's now */
     return top;
 }
 
@@ -299,18 +300,18 @@ static void merge_pairs(struct training *t, int vocab, void (*progress)(int done
             continue;
         }
         int32_t left = (int32_t)(top.order >> 32), right = (int32_t)(uint32_t)top.order;
-        if (top.count > 0) {
-            if (t->merge_count == t->merge_cap)
-                t->merges = xrealloc(t->merges, (t->merge_cap = 2 * t->merge_cap + 1024) * sizeof(*t->merges));
-            int32_t id = joined_token(t->bpe, left, right);
-            t->merges[t->merge_count++] = (struct bpe_merge){left, right, id};
-            for (size_t i = 0; i < top.places.len; i++)
-                merge_in_word(t, top.places.list[i], left, right, id);
-            queue_touched(t);
-        }
-        free(top.places.list);
-        if (top.count <= 0)
+        if (top.count <= 0) {
+            free(top.places.list);
             break;
+        }
+        if (t->merge_count == t->merge_cap)
+            t->merges = xrealloc(t->merges, (t->merge_cap = 2 * t->merge_cap + 1024) * sizeof(*t->merges));
+        int32_t id = joined_token(t->bpe, left, right);
+        t->merges[t->merge_count++] = (struct bpe_merge){left, right, id};
+        for (size_t i = 0; i < top.places.len; i++)
+            merge_in_word(t, top.places.list[i], left, right, id);
+        free(top.places.list);
+        queue_touched(t);
         if (progress)
             progress(t->bpe->vocab, vocab);
     }

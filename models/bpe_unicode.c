@@ -164,6 +164,8 @@ static void order_marks(utf8proc_int32_t *c, size_t count)
 /* Normalises the `count` characters that were decomposed into `c` and appends them. */
 static void compose(struct buf *out, utf8proc_int32_t *c, size_t count)
 {
+    if (count == 0)
+        return;
     order_marks(c, count);
     utf8proc_ssize_t n = utf8proc_normalize_utf32(c, (utf8proc_ssize_t)count, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
     buf_reserve(out, 4 * (size_t)n);

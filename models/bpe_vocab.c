@@ -3,6 +3,7 @@
  */
 #include "models/bpe_private.h"
 #include "models/bpe_unicode.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -147,7 +148,7 @@ void bpe_add_alphabet(struct bpe *b, const char *suffix)
             continue;
         char text[16];
         size_t n = bpe_utf8_put(c, (unsigned char *)text);
-        strcpy(text + n, suffix);
+        snprintf(text + n, sizeof(text) - n, "%s", suffix);
         bpe_add_token(b, text, b->vocab);
     }
 }
@@ -173,7 +174,7 @@ static void find_bytes(struct bpe *b)
         b->first[byte] = b->last[byte] = id < 0 ? unk : id;
         if (b->pattern != BPE_CLIP)
             continue;
-        strcpy(text + n, "</w>");
+        snprintf(text + n, sizeof(text) - n, "</w>");
         id = bpe_find_token(b, text, n + 4);
         b->last[byte] = id < 0 ? unk : id;
     }

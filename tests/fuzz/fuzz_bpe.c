@@ -37,7 +37,8 @@ static void use(const struct bpe *b, const char *text, size_t len, bool whole)
     bpe_decode(b, ids.data, ids.len, &expected);
     bpe_encode_dropout(w, text, len, 0.2f, 1, len, &again);
     bpe_decode(b, again.data, again.len, &decoded);
-    if (whole && (expected.len != decoded.len || (decoded.len && memcmp(expected.data, decoded.data, decoded.len))))
+    if (whole &&
+        (expected.len != decoded.len || (decoded.len && memcmp(expected.data, decoded.data, decoded.len) != 0)))
         abort();
     free(ids.data);
     free(again.data);

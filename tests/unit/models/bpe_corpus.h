@@ -22,7 +22,7 @@ static const char *const corpus[] = {
     "The women's team won 3-2, and they'll be playing again in 2024!",
     "Ein Mann mit einem roten Hemd steht auf einer Leiter \u2014 \u00dcbung macht den Meister.",
     "  two   spaces\tand tabs\n\nand lines  ",
-    "\u041a\u0440\u0430\u0441\u043d\u0430\u044f \u043f\u043b\u043e\u0449\u0430\u0434\u044c, "
+    "\u041a\u0440\u0430\u0441\u043d\u0430\u044f \u043f\u043b\u043e\u0449\u0430\u0434\u044c",
     "\u732b\u304c\u5bdd\u3066\u3044\u308b \U0001F600\U0001F600 \u00bd\u2167\u0664",
     "banana bandana banana cabana bananas",
 };

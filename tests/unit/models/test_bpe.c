@@ -126,9 +126,10 @@ static void test_dropout_statistics(void **state)
 {
     (void)state;
     struct bpe *b = train_corpus(400);
-    char repeated[128] = "";
-    for (int i = 0; i < 12; i++)
-        strcat(repeated, "bananas");
+    char repeated[85];
+    for (size_t i = 0; i < 84; i++)
+        repeated[i] = "bananas"[i % 7];
+    repeated[84] = '\0';
     for (int i = 1; i < 10; i += 4) {
         check_dropout(b, "bananas", (float)i / 10);
         check_dropout(b, " standing", (float)i / 10);
@@ -199,6 +200,11 @@ static void test_cache(void **state)
         encode(w, word, &ids);
         assert_int_equal(ids.len, plain_merges(b, plain, len, 0, NULL));
         assert_memory_equal(ids.data, plain, ids.len * sizeof(*plain));
+    }
+    for (size_t zeros = 1; zeros < 40; zeros++) { /* words that differ in their lengths alone */
+        ids.len = 0;
+        bpe_encode(w, (const char[40]){0}, zeros, &ids);
+        assert_int_equal(ids.len, zeros);
     }
     free(ids.data);
     bpe_worker_free(&w);

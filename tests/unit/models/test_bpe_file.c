@@ -232,6 +232,27 @@ static void test_rules(void **state)
     }
 }
 
+/* Of a merge that is listed twice the later place counts, as in tokenizers, which also saves it once. */
+static void test_repeated_merge(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "{\"pre_tokenizer\": {\"type\": \"ByteLevel\"}, \"model\": {\"type\": \"BPE\", \"vocab\": "
+        "{\"a\": 0, \"b\": 1, \"ab\": 2, \"ba\": 3}, \"merges\": [\"a b\", \"b a\", \"a b\"]}}";
+    const char *path = scratch_path("twice.json");
+    struct bpe *b;
+    scratch_write(path, text, sizeof(text) - 1);
+    for (int round = 0; round < 2; round++) {
+        assert_int_equal(bpe_open(&b, path), 0);
+        expect_ids(b, "bab", "3 1");
+        assert_int_equal(bpe_save(b, path), 0);
+        bpe_free(&b);
+    }
+    json_t *saved = json_load_file(path, 0, NULL);
+    assert_int_equal(json_array_size(json_object_get(json_object_get(saved, "model"), "merges")), 2);
+    json_decref(saved);
+}
+
 static void test_clip(void **state)
 {
     (void)state;
@@ -271,8 +292,9 @@ static void test_clip(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_supported), cmocka_unit_test(test_unsupported), cmocka_unit_test(test_other_files),
-        cmocka_unit_test(test_damage),    cmocka_unit_test(test_rules),       cmocka_unit_test(test_clip),
+        cmocka_unit_test(test_supported),      cmocka_unit_test(test_unsupported), cmocka_unit_test(test_other_files),
+        cmocka_unit_test(test_damage),         cmocka_unit_test(test_rules),       cmocka_unit_test(test_clip),
+        cmocka_unit_test(test_repeated_merge),
     };
     return cmocka_run_group_tests(tests, make_vocabulary, scratch_remove);
 }
