@@ -53,7 +53,7 @@ int stage_main(const struct stage *stage, void *self, int argc, char **argv);
 bool stage_stopping(void);
 void stage_catch_signals(void); /* for programs that do not use stage_main; ignores SIGPIPE */
 
-/* Numbers in options: 0, or -1 with a usage error that names the option and the range. */
+/* Numbers in options: 0, or -1 with a usage error that names the option ("side" for --side) and the range. */
 int option_int(const char *name, const char *arg, int64_t low, int64_t high, int64_t *value);
 int option_double(const char *name, const char *arg, double low, double high, double *value);
 

@@ -37,11 +37,11 @@ static int set_option(void *self, int key, const char *arg)
         e->decoder = arg;
         return 0;
     case KEY_SIDE:
-        return option_int("--side", arg, 8, 4096, &e->side);
+        return option_int("side", arg, 8, 4096, &e->side);
     case KEY_VIEWS:
-        return option_int("--views", arg, 1, 1024, &e->views);
+        return option_int("views", arg, 1, 1024, &e->views);
     case KEY_SEED:
-        return option_int("--seed", arg, 0, INT64_MAX, &e->seed);
+        return option_int("seed", arg, 0, INT64_MAX, &e->seed);
     case KEY_KEEP:
         e->keep_image = true;
         return 0;

@@ -51,9 +51,9 @@ static int set_option(void *self, int key, const char *arg)
         s->vocab = arg;
         return 0;
     case KEY_TOP:
-        return option_int("--top", arg, 1, 1 << 20, &s->top);
+        return option_int("top", arg, 1, 1 << 20, &s->top);
     case KEY_COLUMNS:
-        return option_int("--columns", arg, 1, 64, &s->columns);
+        return option_int("columns", arg, 1, 64, &s->columns);
     case KEY_PAGE:
         s->page_dir = arg;
         return 0;

@@ -51,7 +51,7 @@ static int set_option(void *self, int key, const char *arg)
     struct sampler *s = self;
     switch (key) {
     case 'n':
-        return option_int("-n", arg, 1, 1 << 20, &s->n);
+        return option_int("candidates", arg, 1, 1 << 20, &s->n);
     case KEY_MODEL:
         s->model = arg;
         return 0;
@@ -65,19 +65,19 @@ static int set_option(void *self, int key, const char *arg)
         s->prime = arg;
         return 0;
     case KEY_PRIME_ROWS:
-        return option_int("--prime-rows", arg, 0, 4096, &s->prime_rows);
+        return option_int("prime-rows", arg, 0, 4096, &s->prime_rows);
     case KEY_BATCH:
-        return option_int("--batch", arg, 1, 4096, &s->batch);
+        return option_int("batch", arg, 1, 4096, &s->batch);
     case KEY_TEMPERATURE:
-        return option_double("--temperature", arg, 0, 100, &s->temperature);
+        return option_double("temperature", arg, 0, 100, &s->temperature);
     case KEY_TOP_K:
-        return option_int("--top-k", arg, 0, INT32_MAX, &s->top_k);
+        return option_int("top-k", arg, 0, INT32_MAX, &s->top_k);
     case KEY_TOP_P:
-        return option_double("--top-p", arg, 1e-6, 1, &s->top_p);
+        return option_double("top-p", arg, 1e-6, 1, &s->top_p);
     case KEY_GUIDANCE:
-        return option_double("--guidance", arg, 0, 100, &s->guidance);
+        return option_double("guidance", arg, 0, 100, &s->guidance);
     default:
-        return option_int("--seed", arg, 0, INT64_MAX, &s->seed);
+        return option_int("seed", arg, 0, INT64_MAX, &s->seed);
     }
 }
 
@@ -86,8 +86,7 @@ static int open_models(struct sampler *s, const struct kernels *k)
     char *prior = model_path(s->model);
     char *vocab = s->vocab ? xstrdup(s->vocab) : model_companion(s->model, "vocab.json");
     char *dvae = s->dvae_path ? model_path(s->dvae_path) : model_companion(s->model, "dvae.safetensors");
-    int rc = prior_open(&s->prior, k, prior, 1) || bpe_open(&s->bpe, vocab) ||
-             dvae_open(&s->dvae, k, dvae, NULL, 0, 1);
+    int rc = prior_open(&s->prior, k, prior, 1) || bpe_open(&s->bpe, vocab) || dvae_open(&s->dvae, k, dvae, NULL, 0, 1);
     const struct prior_config *c = rc ? NULL : prior_config(s->prior);
     if (c && c->text_vocab != bpe_vocab(s->bpe))
         rc = err_set(ERR_DATA, "%s has %d tokens, %s was trained with %d", vocab, bpe_vocab(s->bpe), prior,
@@ -218,12 +217,13 @@ static const struct argp_option options[] = {
     {"model", KEY_MODEL, "DIR", 0, "The prior: a run's directory, or a safetensors file", 0},
     {"vocab", KEY_VOCAB, "FILE", 0, "Its vocabulary (default: vocab.json beside the model)", 0},
     {"dvae", KEY_DVAE, "FILE", 0, "Its dVAE (default: dvae.safetensors beside the model)", 0},
-    {NULL, 'n', "N", 0, "Candidates a caption (default 16)", 0},
+    {"candidates", 'n', "N", 0, "Candidates a caption (default 16)", 0},
     {"batch", KEY_BATCH, "N", 0, "Candidates computed together (default 16)", 0},
     {"temperature", KEY_TEMPERATURE, "X", 0, "Default 1; 0 takes the most probable code each time", 0},
     {"top-k", KEY_TOP_K, "K", 0, "Draw from the K most probable codes (default 0: all)", 0},
     {"top-p", KEY_TOP_P, "P", 0, "Draw from the most probable codes that hold this share (default 1)", 0},
-    {"guidance", KEY_GUIDANCE, "X", 0, "Classifier-free guidance (default 1: none)", 0},
+    {"guidance", KEY_GUIDANCE, "X", 0,
+     "Classifier-free guidance (default 1: none); the prior must know empty captions (trainer --caption-dropout)", 0},
     {"seed", KEY_SEED, "N", 0, "The same seed draws the same pictures (default 0)", 0},
     {"prime", KEY_PRIME, "FILE", 0, "A picture whose first rows are given", 0},
     {"prime-rows", KEY_PRIME_ROWS, "R", 0, "How many rows of codes of it (default half)", 0},

@@ -30,9 +30,9 @@ static int option(void *self, int key, const char *arg)
         t->vocab = arg;
         return 0;
     case OPTION_LENGTH:
-        return option_int("--length", arg, 1, (int64_t)record_fields[FIELD_TOKENS].limit, &t->length);
+        return option_int("length", arg, 1, (int64_t)record_fields[FIELD_TOKENS].limit, &t->length);
     case OPTION_SIZE:
-        return option_int("--vocab-size", arg, 256, 1 << 24, &t->vocab_size);
+        return option_int("vocab-size", arg, 256, 1 << 24, &t->vocab_size);
     default:
         break;
     }
