@@ -1,6 +1,7 @@
 /*
  * atelier: the front command. `atelier filter ...` runs the program atelier-filter that lies beside it.
  */
+#include "common/stage.h"
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
@@ -47,6 +48,10 @@ int main(int argc, char **argv)
     if (own_directory(dir, sizeof dir)) {
         fprintf(stderr, "atelier: /proc/self/exe: %s\n", strerror(errno));
         return EXIT_NO_PROGRAM;
+    }
+    if (argc > 1 && !strcmp(argv[1], "--version")) {
+        puts("atelier " ATELIER_VERSION);
+        return 0;
     }
     if (argc < 2 || argv[1][0] == '-' || strchr(argv[1], '/')) {
         int help = argc > 1 && !strcmp(argv[1], "--help");

@@ -224,13 +224,13 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         b->noise = true;
         break;
     case KEY_SIZE:
-        rc = option_int("--size", arg, 16, 136, &b->size);
+        rc = option_int("size", arg, 16, 136, &b->size);
         break;
     case KEY_LIMIT:
-        rc = option_int("--limit", arg, 1, INT32_MAX, &b->limit);
+        rc = option_int("limit", arg, 1, INT32_MAX, &b->limit);
         break;
     case KEY_SEED:
-        rc = option_int("--seed", arg, 0, INT64_MAX, &seed);
+        rc = option_int("seed", arg, 0, INT64_MAX, &seed);
         b->key = rc ? 0 : (uint64_t)seed;
         break;
     case ARGP_KEY_END:
@@ -250,6 +250,7 @@ int main(int argc, char **argv)
     static const struct argp argp = {
         .options = options, .parser = parse, .doc = "Renders the emoji font into captioned pictures."};
     struct builder b = {.people_only = true, .size = 128, .limit = -1, .key = 1};
+    argp_program_version = "atelier-emoji " ATELIER_VERSION;
     argp_err_exit_status = ERR_USAGE;
     if (argp_parse(&argp, argc, argv, 0, NULL, &b))
         return ERR_USAGE;

@@ -222,7 +222,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         h->json = arg;
         break;
     case 'p':
-        if (option_int("--side", arg, 8, 1024, &h->side))
+        if (option_int("side", arg, 8, 1024, &h->side))
             argp_error(state, "%s", err_text());
         break;
     case ARGP_KEY_END:
@@ -240,6 +240,7 @@ int main(int argc, char **argv)
     static const struct argp argp = {
         .options = options, .parser = parse, .doc = "Compares samples of held-out captions with the real drawings."};
     struct heldout h = {.side = 32};
+    argp_program_version = "atelier-heldout " ATELIER_VERSION;
     argp_err_exit_status = ERR_USAGE;
     argp_parse(&argp, argc, argv, 0, NULL, &h);
     log_open("heldout", false);
