@@ -17,12 +17,12 @@
 #include <string.h>
 
 enum { KEY_PRESET = 256, KEY_LOG, KEY_SETTING }; /* KEY_SETTING + i: settings_table[i] */
-#define SETTINGS_MOST 256 /* argp's own keys are far above */
+#define SETTINGS_MOST 256                        /* argp's own keys are far above */
 
 struct command {
     struct trainer t;
     const struct task *task;
-    bool json;
+    bool preset, json;
 };
 
 static const struct task *const tasks[] = {&task_dvae, &task_prior, &task_clip};
@@ -31,14 +31,17 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 {
     struct command *c = state->input;
     int rc = 0;
-    if (key == KEY_PRESET)
+    if (key == KEY_PRESET) {
+        c->preset = true;
         rc = settings_preset(&c->t.settings, c->t.bit, arg);
-    else if (key == KEY_LOG)
+    } else if (key == KEY_LOG) {
         c->json = !strcmp(arg, "json");
-    else if (key >= KEY_SETTING && key < KEY_SETTING + SETTINGS_MOST)
+        rc = c->json || !strcmp(arg, "text") ? 0 : err_set(ERR_USAGE, "--log: '%s' is not text or json", arg);
+    } else if (key >= KEY_SETTING && key < KEY_SETTING + SETTINGS_MOST) {
         rc = settings_set(&c->t.settings, c->t.bit, settings_table[key - KEY_SETTING].name, arg);
-    else
+    } else {
         return ARGP_ERR_UNKNOWN;
+    }
     if (rc)
         argp_error(state, "%s", err_text());
     return 0;
@@ -64,8 +67,8 @@ static struct argp_option *make_options(enum task_bit bit)
 static int run(struct command *c)
 {
     struct settings *s = &c->t.settings;
-    if (!s->data || !s->run)
-        return err_set(ERR_USAGE, "--data URI and --run DIR are needed");
+    if (!c->preset || !s->data || !s->run)
+        return err_set(ERR_USAGE, "--preset NAME, --data URI and --run DIR are needed");
     if (s->micro && s->batch % s->micro)
         return err_set(ERR_USAGE, "--batch %lld is not a multiple of --micro %lld", (long long)s->batch,
                        (long long)s->micro);
@@ -90,6 +93,11 @@ int main(int argc, char **argv)
     for (size_t i = 0; argc > 1 && i < sizeof tasks / sizeof *tasks; i++)
         if (!strcmp(argv[1], tasks[i]->name))
             c.task = tasks[i];
+    argp_program_version = "atelier-trainer " ATELIER_VERSION;
+    if (!c.task && argc > 1 && !strcmp(argv[1], "--version")) {
+        puts(argp_program_version);
+        return 0;
+    }
     if (!c.task) {
         bool help = argc > 1 && !strcmp(argv[1], "--help");
         usage(help ? stdout : stderr);
