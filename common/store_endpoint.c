@@ -3,6 +3,7 @@
  */
 #include "common/endpoint.h"
 #include "common/err.h"
+#include "common/log.h"
 #include "common/store.h"
 #include <inttypes.h>
 #include <stdlib.h>
@@ -60,6 +61,8 @@ static void source_lmdb_close(void *self)
 
 struct store_sink {
     struct store *store; /* NULL: finished */
+    char *path;
+    uint64_t known; /* records whose ids it held already */
 };
 
 static int sink_lmdb_open(void **self, const char *rest, const struct sink_options *options)
@@ -68,7 +71,7 @@ static int sink_lmdb_open(void **self, const char *rest, const struct sink_optio
     if (store_open_write(&store, rest, options->run) < 0)
         return -1;
     struct store_sink *s = xcalloc(1, sizeof *s);
-    s->store = store;
+    *s = (struct store_sink){store, xstrdup(rest), 0};
     *self = s;
     return 0;
 }
@@ -76,12 +79,16 @@ static int sink_lmdb_open(void **self, const char *rest, const struct sink_optio
 static int sink_lmdb_put(void *self, const struct record *r)
 {
     struct store_sink *s = self;
+    s->known += record_has(r, FIELD_ID) && r->id < store_cursor(s->store);
     return store_put(s->store, r);
 }
 
 static int sink_lmdb_finish(void *self)
 {
     struct store_sink *s = self;
+    /* What an interrupted run resumes with; but other data into a store that is not empty looks the same. */
+    if (s->known > 0)
+        log_info("%s held %" PRIu64 " of these ids already: those records were left as they are", s->path, s->known);
     return store_close(&s->store);
 }
 
@@ -91,6 +98,7 @@ static void sink_lmdb_close(void *self)
     struct store_sink *s = self;
     if (s->store)
         store_close(&s->store);
+    free(s->path);
     free(s);
 }
 
