@@ -44,7 +44,8 @@ enum random_stream {
     RANDOM_DROPOUT,  /* BPE dropout: hi = sample position, lo = draw */
     RANDOM_SAMPLE,   /* sampler: hi = candidate, lo = position */
     RANDOM_KMEANS,
-    RANDOM_VIEW, /* encode --views: hi = record id, lo = draw */
+    RANDOM_CAPTION, /* leaving captions out: hi = sample position */
+    RANDOM_VIEW,    /* encode --views: hi = record id, lo = draw */
 };
 
 static inline uint64_t random_key(uint64_t seed, enum random_stream stream)

@@ -105,10 +105,13 @@ static int fill_pair(struct trainer *t, uint64_t sample, int32_t *text, int32_t 
         bpe_encode_dropout(p->worker, (const char *)r->caption.data, r->caption.len, (float)s->dropout,
                            random_key(seed, RANDOM_DROPOUT), sample, &p->ids);
     const struct ints *ids = s->dropout > 0 ? &p->ids : &r->tokens;
-    if (ids->len > (size_t)c->text_len)
+    size_t count = ids->len;
+    if (random_uniform(random_key(seed, RANDOM_CAPTION), sample, 0) < (float)s->caption_dropout)
+        count = 0;
+    if (count > (size_t)c->text_len)
         p->cut++;
     for (size_t i = 0; i < (size_t)c->text_len; i++) {
-        text[i] = i < ids->len ? ids->data[i] : -1;
+        text[i] = i < count ? ids->data[i] : -1;
         if (text[i] < -1 || text[i] >= c->text_vocab)
             return err_set(ERR_DATA, "record %" PRIu64 ": token %d is not in %s", r->id, text[i], s->vocab);
     }

@@ -26,7 +26,7 @@ struct settings {
     double kl, tau, tau_end, entropy, kmeans_scale, scale_floor;
     /* Prior. */
     int64_t layers, heads, head_dim, text_len, kernel;
-    double dropout;
+    double dropout, caption_dropout;
     /* CLIP. */
     int64_t patch, width, embed, context, text_width, text_layers, text_heads;
     char *augment;
