@@ -205,7 +205,7 @@ static void attention(struct tensor out, struct tensor lse, struct tensor qkv, c
     size_t slots = FN(attention_slots)(s), vectors = slots * attention_row(s), part = (size_t)s->heads * s->head_dim;
     size_t scores = (FN(attention_score_row)(s) + 1) * FN(attention_most_queries)(s);
     struct scratch scratch = FN(scratch)(0, 3 * vectors + attention_columns(s) * s->head_dim + slots + scores);
-    PARALLEL_FOR
+    PARALLEL_FOR((size_t)s->batch * s->heads * s->states * s->head_dim * 16)
     for (int task = 0; task < s->batch * s->heads; task++) {
         size_t sample = task / s->heads, head = task % s->heads;
         attend((float *)out.data + sample * s->states * part + head * s->head_dim,

@@ -118,7 +118,7 @@ static void attention_backward(struct tensor dqkv, struct tensor dout, struct te
 {
     struct scratch scratch = FN(scratch)(0, head_size(s));
     size_t part = (size_t)s->heads * s->head_dim;
-    PARALLEL_FOR
+    PARALLEL_FOR((size_t)s->batch * s->heads * s->states * s->head_dim * 32)
     for (int task = 0; task < s->batch * s->heads; task++) {
         size_t at = (size_t)(task / s->heads) * s->states * part, head = (size_t)(task % s->heads) * s->head_dim;
         struct head h = head_at(scratch_mine(&scratch), s);

@@ -123,7 +123,7 @@ static void attention_step(struct tensor out, struct tensor qkv_t, struct tensor
     struct step t = {s, qkv, prefix.data, cache, out.data, slots, seen_slots(slots, p, s)};
     int groups = ceil_div(s->batch, CANDIDATES);
     struct scratch scratch = FN(scratch)(0, step_size(&t));
-    PARALLEL_FOR
+    PARALLEL_FOR((size_t)s->batch * width * (t.seen + CANDIDATES))
     for (int task = 0; task < s->heads * groups; task++) {
         int first = task % groups * CANDIDATES;
         attend(&t, task / groups, first, smaller(CANDIDATES, s->batch - first), scratch_mine(&scratch));

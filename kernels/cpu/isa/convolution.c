@@ -48,7 +48,7 @@ static void convolve(float *y, const float *x, const float *panels, const float 
 {
     int band = band_rows(s), bands = ceil_div(s->height, band), depth = s->kernel * s->in;
     size_t pixels = (size_t)s->height * s->width;
-    PARALLEL_FOR
+    PARALLEL_FOR(s->batch * pixels * s->kernel * depth * s->out / 8)
     for (int task = 0; task < s->batch * bands; task++) {
         int picture = task / bands, first = task % bands * band, rows = smaller(band, s->height - first);
         float *copy = scratch_mine(scratch);
@@ -81,7 +81,7 @@ static void pack_weights(float *panels, const float *w, const struct conv_shape 
         outer = s->out, inner = s->in;
         outer_step = (ptrdiff_t)s->in * taps, inner_step = taps;
     }
-    PARALLEL_FOR
+    PARALLEL_FOR((size_t)taps * outer * inner * 8)
     for (int panel = 0; panel < ceil_div(inner, WIDE); panel++)
         for (int tap = 0; tap < taps; tap++) {
             float *to = panels + ((size_t)panel * taps + tap) * outer * WIDE;
@@ -149,12 +149,12 @@ static void add_parts(float *dw, float *sums, int parts, int columns, const stru
 {
     enum { BLOCK = 4096 };
     int taps = s->kernel * s->kernel, size = taps * s->in * columns;
-    PARALLEL_FOR
+    PARALLEL_FOR((size_t)parts * size)
     for (int first = 0; first < size; first += BLOCK)
         for (int part = 1; part < parts; part++)
             for (int i = first; i < smaller(first + BLOCK, size); i++)
                 sums[i] += sums[(size_t)part * size + i];
-    PARALLEL_FOR
+    PARALLEL_FOR((size_t)size * 4)
     for (int o = 0; o < s->out; o++)
         for (int i = 0; i < s->in; i++)
             for (int t = 0; t < taps; t++)
@@ -170,7 +170,7 @@ static void weight_gradient(float *dw, const float *dy, const float *x, const st
     int parts = smaller(MOST_PARTS, larger(LEAST_PARTS, (int)(s->batch * pixels / PART_PIXELS)));
     parts = smaller(parts, s->batch);
     struct scratch scratch = FN(scratch)(parts * sums, copy_size(s) + (size_t)band * s->width * columns);
-    PARALLEL_FOR
+    PARALLEL_FOR(s->batch * pixels * sums / 8)
     for (int part = 0; part < parts; part++) {
         float *sum = scratch.shared + part * sums, *copy = scratch_mine(&scratch), *wide = copy + copy_size(s);
         memset(sum, 0, sums * sizeof(float));

@@ -19,7 +19,7 @@ static size_t block_end(size_t block, size_t n)
 
 static void copy(struct tensor to, struct tensor from, size_t n)
 {
-    PARALLEL_FOR
+    PARALLEL_FOR(n)
     for (size_t b = 0; b < block_count(n); b++)
         memcpy((float *)to.data + b * BLOCK, (const float *)from.data + b * BLOCK,
                (block_end(b, n) - b * BLOCK) * sizeof(float));
@@ -28,7 +28,7 @@ static void copy(struct tensor to, struct tensor from, size_t n)
 static void fill(struct tensor x_t, float value, size_t n)
 {
     float *x = x_t.data;
-    PARALLEL_FOR
+    PARALLEL_FOR(n)
     for (size_t b = 0; b < block_count(n); b++)
         for (size_t i = b * BLOCK; i < block_end(b, n); i++)
             x[i] = value;
@@ -38,7 +38,7 @@ static void axpy(struct tensor y_t, float a, struct tensor x_t, size_t n)
 {
     float *restrict y = y_t.data;
     const float *restrict x = x_t.data;
-    PARALLEL_FOR
+    PARALLEL_FOR(n)
     for (size_t b = 0; b < block_count(n); b++)
         for (size_t i = b * BLOCK; i < block_end(b, n); i++)
             y[i] += a * x[i];
@@ -47,7 +47,7 @@ static void axpy(struct tensor y_t, float a, struct tensor x_t, size_t n)
 static void scale(struct tensor y_t, float a, size_t n)
 {
     float *y = y_t.data;
-    PARALLEL_FOR
+    PARALLEL_FOR(n)
     for (size_t b = 0; b < block_count(n); b++)
         for (size_t i = b * BLOCK; i < block_end(b, n); i++)
             y[i] *= a;
@@ -108,7 +108,7 @@ static void act(enum activation kind, struct tensor y, struct tensor x, size_t n
     void (*const block)(float *, const float *, size_t) = kind == ACT_RELU   ? relu
                                                           : kind == ACT_GELU ? gelu
                                                                              : quick_gelu;
-    PARALLEL_FOR
+    PARALLEL_FOR(4 * n)
     for (size_t b = 0; b < block_count(n); b++)
         block((float *)y.data + b * BLOCK, (const float *)x.data + b * BLOCK, block_end(b, n) - b * BLOCK);
 }
@@ -118,7 +118,7 @@ static void act_backward(enum activation kind, struct tensor dx, struct tensor d
     void (*const block)(float *, const float *, const float *, size_t) = kind == ACT_RELU   ? relu_backward
                                                                          : kind == ACT_GELU ? gelu_backward
                                                                                             : quick_gelu_backward;
-    PARALLEL_FOR
+    PARALLEL_FOR(4 * n)
     for (size_t b = 0; b < block_count(n); b++)
         block((float *)dx.data + b * BLOCK, (const float *)dy.data + b * BLOCK, (const float *)x.data + b * BLOCK,
               block_end(b, n) - b * BLOCK);
@@ -126,7 +126,7 @@ static void act_backward(enum activation kind, struct tensor dx, struct tensor d
 
 static void add_rows(struct tensor y_t, struct tensor x_t, int repeat, size_t n)
 {
-    PARALLEL_FOR
+    PARALLEL_FOR(repeat * n)
     for (int r = 0; r < repeat; r++) {
         float *restrict y = (float *)y_t.data + r * n;
         const float *restrict x = x_t.data;
@@ -139,7 +139,7 @@ static void add_rows_backward(struct tensor dx_t, struct tensor dy_t, int repeat
 {
     float *restrict dx = dx_t.data;
     const float *restrict dy = dy_t.data;
-    PARALLEL_FOR
+    PARALLEL_FOR(repeat * n)
     for (size_t b = 0; b < block_count(n); b++)
         for (int r = 0; r < repeat; r++)
             for (size_t i = b * BLOCK; i < block_end(b, n); i++)
@@ -150,7 +150,7 @@ static void dot(struct tensor out, struct tensor a_t, struct tensor b_t, size_t 
 {
     const float *x = a_t.data, *y = b_t.data;
     double *part = (void *)FN(scratch)(2 * block_count(n), 0).shared, total = 0;
-    PARALLEL_FOR
+    PARALLEL_FOR(n)
     for (size_t b = 0; b < block_count(n); b++) {
         double sum = 0;
 #pragma omp simd reduction(+ : sum)
@@ -167,7 +167,7 @@ static void lerp(struct tensor y_t, struct tensor x_t, float keep, size_t n)
 {
     float *restrict y = y_t.data;
     const float *restrict x = x_t.data;
-    PARALLEL_FOR
+    PARALLEL_FOR(n)
     for (size_t b = 0; b < block_count(n); b++)
         for (size_t i = b * BLOCK; i < block_end(b, n); i++)
             y[i] += (1 - keep) * (x[i] - y[i]);
@@ -181,7 +181,7 @@ static void adamw(struct tensor w_t, struct tensor m_t, struct tensor v_t, struc
     const float keep = 1 - h->lr * h->decay, beta1 = h->beta1, beta2 = h->beta2, eps = h->eps, v_max = h->v_max;
     const float rate = (float)(h->lr / (1 - pow(h->beta1, h->step))), grad_scale = h->grad_scale;
     const float v_scale = (float)(1 / (1 - pow(h->beta2, h->step)));
-    PARALLEL_FOR
+    PARALLEL_FOR(2 * n)
     for (size_t b = 0; b < block_count(n); b++)
         for (size_t i = b * BLOCK; i < block_end(b, n); i++) {
             float gradient = g[i] * grad_scale;

@@ -30,7 +30,14 @@ enum { WIDE = 2 * VEC }; /* columns of a full tile, and of a packed panel */
 
 typedef float vec __attribute__((vector_size(4 * VEC), aligned(4), may_alias));
 
-#define PARALLEL_FOR _Pragma("omp parallel for schedule(static) num_threads(kernels_threads())")
+/* Shares out a loop among threads. `work` is its length in tenths of a nanosecond or so: waking a thread that waits
+ * asleep (which is best where programs share the cores) takes several thousand of them. */
+static inline int threads_for(size_t work)
+{
+    return work < 1 << 16 ? 1 : kernels_threads();
+}
+#define PRAGMA(text) _Pragma(#text)
+#define PARALLEL_FOR(work) PRAGMA(omp parallel for schedule(static) num_threads(threads_for(work)))
 
 static inline int ceil_div(int a, int b)
 {

@@ -9,7 +9,7 @@ static void softmax_xent(struct tensor loss_t, struct tensor dlogits_t, struct t
                          int rows, int classes, float scale)
 {
     struct scratch s = FN(scratch)(0, classes);
-    PARALLEL_FOR
+    PARALLEL_FOR((size_t)rows * classes * 4)
     for (int r = 0; r < rows; r++) {
         const float *logits = (const float *)logits_t.data + (size_t)r * classes;
         float *dlogits = dlogits_t.data ? (float *)dlogits_t.data + (size_t)r * classes : NULL;
@@ -63,7 +63,7 @@ static void laplace_block(float *loss, float *dstats, const float *stats, const 
 static void logit_laplace(struct tensor loss, struct tensor dstats, struct tensor stats, struct tensor x, int rows,
                           float floor, float scale)
 {
-    PARALLEL_FOR
+    PARALLEL_FOR((size_t)rows * 128)
     for (int first = 0; first < rows; first += LAPLACE_ROWS)
         laplace_block((float *)loss.data + first, dstats.data ? (float *)dstats.data + (size_t)first * 6 : NULL,
                       (const float *)stats.data + (size_t)first * 6, (const float *)x.data + (size_t)first * 3,
@@ -74,7 +74,7 @@ static void kl_uniform(struct tensor kl, struct tensor dlogits_t, struct tensor 
                        float scale)
 {
     struct scratch s = FN(scratch)(0, classes);
-    PARALLEL_FOR
+    PARALLEL_FOR((size_t)rows * classes * 8)
     for (int r = 0; r < rows; r++) {
         const float *logits = (const float *)logits_t.data + (size_t)r * classes;
         float *restrict p = scratch_mine(&s);
@@ -97,7 +97,7 @@ static void kl_uniform(struct tensor kl, struct tensor dlogits_t, struct tensor 
 static void code_use(struct tensor use_t, struct tensor logits_t, int rows, int classes)
 {
     struct scratch s = FN(scratch)((size_t)COLUMN_PARTS * classes, classes);
-    PARALLEL_FOR
+    PARALLEL_FOR((size_t)rows * classes * 4)
     for (int part = 0; part < COLUMN_PARTS; part++) {
         float *restrict sum = s.shared + (size_t)part * classes, *restrict p = scratch_mine(&s);
         memset(sum, 0, classes * sizeof(float));
@@ -123,7 +123,7 @@ static void code_use_backward(struct tensor dlogits_t, struct tensor use_t, stru
     float *ln_use = s.shared;
     for (int i = 0; i < classes; i++)
         ln_use[i] = use[i] > 0 ? logf(use[i]) : 0; /* a class of no use has no gradient */
-    PARALLEL_FOR
+    PARALLEL_FOR((size_t)rows * classes * 4)
     for (int r = 0; r < rows; r++) {
         const float *logits = (const float *)logits_t.data + (size_t)r * classes;
         float *restrict dlogits = (float *)dlogits_t.data + (size_t)r * classes, *restrict p = scratch_mine(&s);

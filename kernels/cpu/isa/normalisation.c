@@ -11,7 +11,7 @@ static void layernorm(struct tensor y_t, struct tensor mean_t, struct tensor rst
                       struct tensor gain_t, struct tensor bias_t, int rows, int d)
 {
     const float *gain = gain_t.data, *bias = bias_t.data;
-    PARALLEL_FOR
+    PARALLEL_FOR((size_t)rows * d * 2)
     for (int r = 0; r < rows; r++) {
         const float *x = (const float *)x_t.data + (size_t)r * d;
         float *restrict y = (float *)y_t.data + (size_t)r * d, sum = 0, squares = 0;
@@ -55,7 +55,7 @@ static void layernorm_backward(struct tensor dx, struct tensor dgain, struct ten
                                int d)
 {
     struct scratch s = FN(scratch)((size_t)2 * COLUMN_PARTS * d, 0);
-    PARALLEL_FOR
+    PARALLEL_FOR((size_t)rows * d * 4)
     for (int part = 0; part < COLUMN_PARTS; part++) {
         float *gain_sum = s.shared + (size_t)2 * part * d, *bias_sum = gain_sum + d;
         memset(gain_sum, 0, (size_t)2 * d * sizeof(float));
@@ -73,7 +73,7 @@ static void layernorm_backward(struct tensor dx, struct tensor dgain, struct ten
 
 static void l2norm(struct tensor y_t, struct tensor norm, struct tensor x_t, int rows, int d)
 {
-    PARALLEL_FOR
+    PARALLEL_FOR((size_t)rows * d * 2)
     for (int r = 0; r < rows; r++) {
         const float *x = (const float *)x_t.data + (size_t)r * d;
         float *restrict y = (float *)y_t.data + (size_t)r * d, length = sqrtf(row_dot(x, x, d));
@@ -86,7 +86,7 @@ static void l2norm(struct tensor y_t, struct tensor norm, struct tensor x_t, int
 static void l2norm_backward(struct tensor dx_t, struct tensor dy_t, struct tensor y_t, struct tensor norm, int rows,
                             int d)
 {
-    PARALLEL_FOR
+    PARALLEL_FOR((size_t)rows * d * 2)
     for (int r = 0; r < rows; r++) {
         const float *dy = (const float *)dy_t.data + (size_t)r * d, *y = (const float *)y_t.data + (size_t)r * d;
         float *restrict dx = (float *)dx_t.data + (size_t)r * d, along = row_dot(dy, y, d);

@@ -7,7 +7,7 @@
 static void maxpool(struct tensor y_t, struct tensor x_t, int batch, int h, int w, int c)
 {
     size_t below = (size_t)w * c;
-    PARALLEL_FOR
+    PARALLEL_FOR((size_t)batch * h * w * c)
     for (int row = 0; row < batch * (h / 2); row++)
         for (int column = 0; column < w / 2; column++) {
             const float *x = (const float *)x_t.data + 2 * row * below + (size_t)2 * column * c;
@@ -23,7 +23,7 @@ static void maxpool(struct tensor y_t, struct tensor x_t, int batch, int h, int 
 static void maxpool_backward(struct tensor dx_t, struct tensor dy_t, struct tensor x_t, int batch, int h, int w, int c)
 {
     size_t below = (size_t)w * c;
-    PARALLEL_FOR
+    PARALLEL_FOR((size_t)batch * h * w * c)
     for (int row = 0; row < batch * (h / 2); row++)
         for (int column = 0; column < w / 2; column++) {
             size_t at = 2 * row * below + (size_t)2 * column * c;
@@ -46,7 +46,7 @@ static void maxpool_backward(struct tensor dx_t, struct tensor dy_t, struct tens
 static void upsample(struct tensor y_t, struct tensor x_t, int batch, int h, int w, int c)
 {
     size_t wide = (size_t)2 * w * c;
-    PARALLEL_FOR
+    PARALLEL_FOR((size_t)batch * h * w * c * 4)
     for (int row = 0; row < batch * h; row++) {
         const float *x = (const float *)x_t.data + row * wide / 2;
         float *y = (float *)y_t.data + 2 * row * wide;
@@ -60,7 +60,7 @@ static void upsample(struct tensor y_t, struct tensor x_t, int batch, int h, int
 static void upsample_backward(struct tensor dx_t, struct tensor dy_t, int batch, int h, int w, int c)
 {
     size_t wide = (size_t)2 * w * c;
-    PARALLEL_FOR
+    PARALLEL_FOR((size_t)batch * h * w * c * 4)
     for (int row = 0; row < batch * h; row++)
         for (int column = 0; column < w; column++) {
             const float *dy = (const float *)dy_t.data + 2 * row * wide + (size_t)2 * column * c;
@@ -73,7 +73,7 @@ static void upsample_backward(struct tensor dx_t, struct tensor dy_t, int batch,
 static void embed(struct tensor y_t, struct tensor table, struct tensor ids_t, int rows, int d, bool accumulate)
 {
     const int32_t *ids = ids_t.data;
-    PARALLEL_FOR
+    PARALLEL_FOR((size_t)rows * d)
     for (int r = 0; r < rows; r++) {
         float *restrict y = (float *)y_t.data + (size_t)r * d;
         const float *entry = (const float *)table.data + (size_t)larger(ids[r], 0) * d;
@@ -92,7 +92,7 @@ static void embed_backward(struct tensor dtable, struct tensor dy_t, struct tens
 {
     enum { COLUMNS = 64 };
     const int32_t *ids = ids_t.data;
-    PARALLEL_FOR
+    PARALLEL_FOR((size_t)rows * d)
     for (int first = 0; first < d; first += COLUMNS)
         for (int r = 0; r < rows; r++) {
             if (ids[r] < 0)

@@ -17,7 +17,7 @@ static void product(float *c, const float *start, ptrdiff_t start_row, const flo
                     const float *panels, int m, int n, int k)
 {
     int row_blocks = ceil_div(m, ROW_BLOCK), column_blocks = ceil_div(n, COLUMN_BLOCK);
-    PARALLEL_FOR
+    PARALLEL_FOR((size_t)m * n * k / 8)
     for (int task = 0; task < row_blocks * column_blocks; task++) {
         int block = task / column_blocks, i = part_start(m, block, row_blocks);
         int rows = part_start(m, block + 1, row_blocks) - i, j = task % column_blocks * COLUMN_BLOCK;
@@ -47,7 +47,7 @@ static void product(float *c, const float *start, ptrdiff_t start_row, const flo
 static void pack_all(float *to, const struct pack *p)
 {
     int panels = ceil_div(p->n, WIDE);
-    PARALLEL_FOR
+    PARALLEL_FOR((size_t)p->depth * p->n * 8)
     for (int panel = 0; panel < panels; panel++)
         FN(pack_panels)(to, p, panel, panel + 1);
 }
@@ -80,7 +80,7 @@ static void linear_few(float *y, const float *x, const float *w, const float *bi
     float *turned = s.shared + pack_size(in, rows);
     struct pack p = {x, 1, in, in, rows};
     FN(pack_panels)(s.shared, &p, 0, 1);
-    PARALLEL_FOR
+    PARALLEL_FOR((size_t)rows * in * out / 8)
     for (int block = 0; block < ceil_div(out, ROW_BLOCK); block++) {
         int first = block * ROW_BLOCK, count = smaller(ROW_BLOCK, out - first);
         float *c = turned + (size_t)first * WIDE;
@@ -159,7 +159,7 @@ static void gradient_of_few(float *dw, const float *dy, const float *x, int rows
 {
     int parts = smaller(MOST_PARTS, ceil_div(rows, PART_ROWS)), weights = in * out;
     struct scratch s = FN(scratch)((size_t)parts * weights, pack_size(GRADIENT_ROWS, in));
-    PARALLEL_FOR
+    PARALLEL_FOR((size_t)rows * in * out / 8)
     for (int part = 0; part < parts; part++) {
         int first = part_start(rows, part, parts), last = part_start(rows, part + 1, parts);
         gradient_part(s.shared + (size_t)part * weights, dy + (size_t)first * out, x + (size_t)first * in, last - first,
@@ -210,7 +210,7 @@ static void gradient_of_many(float *dw, const float *dy, const float *x, int row
 {
     int shares = kernels_threads();
     struct scratch s = FN(scratch)(0, pack_size(GRADIENT_ROWS, in) + GRADIENT_ROWS * ceil_div(out, shares));
-    PARALLEL_FOR
+    PARALLEL_FOR((size_t)rows * in * out / 8)
     for (int share = 0; share < shares; share++) {
         int first = part_start(out, share, shares), count = part_start(out, share + 1, shares) - first;
         gradient_share(dw, dy, x, rows, in, out, first, count, scratch_mine(&s));

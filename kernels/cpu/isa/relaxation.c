@@ -12,7 +12,7 @@ static void gumbel(struct tensor noise_t, uint64_t key, uint64_t hi, size_t n)
 {
     enum { BLOCK = 4096 };
     float *noise = noise_t.data;
-    PARALLEL_FOR
+    PARALLEL_FOR(16 * n)
     for (size_t first = 0; first < n; first += BLOCK) {
         size_t count = n - first < BLOCK ? n - first : BLOCK;
         float u[BLOCK];
@@ -32,7 +32,7 @@ static void gumbel(struct tensor noise_t, uint64_t key, uint64_t hi, size_t n)
 static void gumbel_softmax(struct tensor z_t, struct tensor logits_t, struct tensor noise_t, float tau, int rows,
                            int classes)
 {
-    PARALLEL_FOR
+    PARALLEL_FOR((size_t)rows * classes * 4)
     for (int r = 0; r < rows; r++) {
         const float *logits = (const float *)logits_t.data + (size_t)r * classes;
         const float *noise = (const float *)noise_t.data + (size_t)r * classes;
@@ -47,7 +47,7 @@ static void gumbel_softmax(struct tensor z_t, struct tensor logits_t, struct ten
 static void gumbel_softmax_backward(struct tensor dlogits_t, struct tensor dz_t, struct tensor z_t, float tau, int rows,
                                     int classes)
 {
-    PARALLEL_FOR
+    PARALLEL_FOR((size_t)rows * classes * 2)
     for (int r = 0; r < rows; r++) {
         const float *dz = (const float *)dz_t.data + (size_t)r * classes;
         const float *z = (const float *)z_t.data + (size_t)r * classes;
@@ -59,7 +59,7 @@ static void gumbel_softmax_backward(struct tensor dlogits_t, struct tensor dz_t,
 
 static void argmax(struct tensor ids, struct tensor x_t, int rows, int classes)
 {
-    PARALLEL_FOR
+    PARALLEL_FOR((size_t)rows * classes * 2)
     for (int r = 0; r < rows; r++) {
         const float *x = (const float *)x_t.data + (size_t)r * classes;
         float most = row_max(x, classes);

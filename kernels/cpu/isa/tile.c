@@ -142,7 +142,7 @@ struct scratch FN(scratch)(size_t shared, size_t each)
 void FN(add_column_sums)(float *to, const float *x, int rows, int n, float *partial)
 {
     int group = larger(1, COLUMN_GROUP / n), wide = group * n; /* rows side by side make up whole vectors */
-    PARALLEL_FOR
+    PARALLEL_FOR((size_t)rows * n)
     for (int part = 0; part < COLUMN_PARTS; part++) {
         float *restrict sum = partial + (size_t)part * wide;
         int r = part_start(rows, part, COLUMN_PARTS), last = part_start(rows, part + 1, COLUMN_PARTS);
