@@ -2,13 +2,14 @@
 #include "filter/filter.h"
 #include "common/err.h"
 #include "common/image.h"
+#include "common/utf8.h"
 #include "filter/boilerplate.h"
 #include "filter/caption.h"
 #include "filter/language.h"
 #include <stdlib.h>
 #include <string.h>
 
-#define MATCHES_LIMIT 120 /* bytes of a reason that tell what was found */
+#define MATCHES_LIMIT 120 /* bytes of a reason that tell what was found, and of one phrase in it */
 
 const struct filter_options filter_defaults = {
     .picture = {.aspect_low = 0.5, .aspect_high = 2, .min_side = 1, .max_pixels = IMAGE_MAX_PIXELS},
@@ -23,6 +24,8 @@ struct filter {
     struct lexicon *lexicon; /* NULL: any language will do */
     struct buf caption;      /* cleaned */
     struct buf found;        /* boilerplate in it */
+    const char *found_last;  /* class of the last */
+    uint64_t asked;          /* captions that CLD2 was asked about */
 };
 
 static int open_languages(struct filter *f, const char *languages)
@@ -69,21 +72,21 @@ void filter_close(struct filter **filter)
     *filter = NULL;
 }
 
-/* Notes "photographed on <date>": phrases as they were found, of other classes the name. */
+/* Notes "photographed on <date>": phrases as they were found, of other classes the name, once for a range of dates. */
 static void note_match(void *arg, const struct boilerplate_match *m)
 {
     struct filter *f = arg;
-    size_t before = f->found.len;
-    if (before >= MATCHES_LIMIT)
+    const char *class = m->rule->class;
+    bool phrase = strcmp(class, "phrase") == 0;
+    if (f->found.len >= MATCHES_LIMIT || (!phrase && f->found_last && strcmp(class, f->found_last) == 0))
         return;
-    buf_append(&f->found, " ", before > 0);
-    if (strcmp(m->rule->class, "phrase") == 0)
-        buf_append(&f->found, f->caption.data + m->start, m->end - m->start);
+    buf_append(&f->found, " ", f->found.len > 0);
+    if (phrase)
+        buf_append(&f->found, f->caption.data + m->start,
+                   utf8_cut(f->caption.data + m->start, m->end - m->start, MATCHES_LIMIT));
     else
-        buf_printf(&f->found, "<%s>", m->rule->class);
-    size_t added = f->found.len - before;
-    if (before >= added && memcmp(f->found.data + before - added, f->found.data + before, added) == 0)
-        f->found.len = before; /* a range of dates is one */
+        buf_printf(&f->found, "<%s>", class);
+    f->found_last = class;
 }
 
 /* Rejects with "1 word" or "3 letters". */
@@ -123,6 +126,7 @@ static void judge_caption(struct filter *f, struct record *r)
         return;
     }
     f->found.len = 0;
+    f->found_last = NULL;
     boilerplate_take_out(f->boilerplate, text, len, least, &left, note_match, f);
     if (!words_enough(&left, least)) {
         record_reject(r, "boilerplate: %s", buf_string(&f->found));
@@ -132,6 +136,7 @@ static void judge_caption(struct filter *f, struct record *r)
     if (!f->lexicon)
         return;
     language_judge(f->lexicon, text, len, &v);
+    f->asked += v.asked;
     if (!v.accepted)
         record_reject(r, "language: %s", v.name);
 }
@@ -150,6 +155,11 @@ void filter_record(struct filter *f, struct record *r)
     judge_caption(f, r);
     if (f->options.clean && record_has(r, FIELD_CAPTION) && !record_has(r, FIELD_REJECT))
         record_set_string(r, FIELD_CAPTION, f->caption.data, f->caption.len);
+}
+
+uint64_t filter_asked(const struct filter *f)
+{
+    return f->asked;
 }
 
 struct explanation {

@@ -34,6 +34,9 @@ void filter_close(struct filter **f);
 /* Judges a record: makes it a tombstone where a rule fails, else sets width and height. */
 void filter_record(struct filter *f, struct record *r);
 
+/* How many captions CLD2 was asked about. */
+uint64_t filter_asked(const struct filter *f);
+
 /* Appends how the verdict on a record comes about, a line a step, for people. */
 void filter_explain(struct filter *f, const struct record *r, struct buf *out);
 

@@ -154,10 +154,17 @@ static int process(void *self, struct record *r, struct stage_output *out)
     if (s->explain) {
         s->text.len = 0;
         filter_explain(s->f, r, &s->text);
-        fwrite(s->text.data, 1, s->text.len, stdout);
+        if (fwrite(s->text.data, 1, s->text.len, stdout) != s->text.len)
+            return err_sys("standard output");
     }
     filter_record(s->f, r);
     return stage_emit(out, r);
+}
+
+static int finish(void *self, struct stage_output *out)
+{
+    stage_count(out, "asked_cld2", filter_asked(((struct settings *)self)->f));
+    return 0;
 }
 
 static void close_filter(void *self)
@@ -179,6 +186,7 @@ int main(int argc, char **argv)
                                        .reads_only = reads_only,
                                        .start = start,
                                        .process = process,
+                                       .finish = finish,
                                        .close = close_filter};
     struct settings settings = {.filter = filter_defaults};
     return stage_main(&stage, &settings, argc, argv);

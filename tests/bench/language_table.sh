@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# tests/bench/language_table.sh: what the filter's language rule keeps of real captions and of CLDR's names of emoji in other languages.
+# A row: how many captions come to the rule (the others are too short or boilerplate), how many it keeps in percent, and the same by words.
+set -eu
+cd "$(dirname "$0")/../.."
+filter=${BUILD:-build}/bin/atelier-filter
+captions=${1:-../shared/captions}
+cldr=/usr/share/unicode/cldr/common
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+
+# row NAME FILE
+row() {
+    "$filter" --in "text:$2" --lang any --out "text:$tmp/all" 2> /dev/null
+    "$filter" --in "text:$2" --lang en --out "text:$tmp/kept" 2> /dev/null
+    awk -v name="$1" -v kept="$tmp/kept" '
+        function bin(n) { return n <= 5 ? n : n < 10 ? 6 : 7 }
+        function share(part, whole) { return whole ? sprintf("%8.2f", 100 * part / whole) : sprintf("%8s", "-") }
+        { if (FILENAME == kept) k[bin(NF)]++; else a[bin(NF)]++ }
+        END {
+            for (i in a) all += a[i]
+            for (i in k) some += k[i]
+            if (!all) exit
+            printf "%-14s %7d %s", name, all, share(some, all)
+            for (i = 3; i <= 7; i++) printf " %s", share(k[i], a[i])
+            print ""
+        }' "$tmp/all" "$tmp/kept"
+}
+printf '%-14s %7s %8s %8s %8s %8s %8s %8s\n' '' captions kept% '3 words' 4 5 6-9 10+
+for language in english prompts de fr cs; do
+    file=$(ls "$captions/$language".txt* 2> /dev/null | head -n 1)
+    [ -n "$file" ] || continue
+    zcat -f "$file" > "$tmp/captions"
+    row "$language" "$tmp/captions"
+done
+[ -d "$cldr/annotations" ] || { echo "no CLDR in $cldr: install unicode-cldr-core for its names"; exit 0; }
+for file in "$cldr"/annotations/*.xml; do
+    name=$(basename "$file" .xml)
+    sed -n 's/.*type="tts"[^>]*>\([^<]*\)<.*/\1/p' "$file" "$cldr/annotationsDerived/$name.xml" 2> /dev/null |
+        grep -v '↑' | sort -u > "$tmp/captions" || true
+    row "cldr $name" "$tmp/captions" >> "$tmp/rows"
+done
+grep '^cldr en' "$tmp/rows"
+grep -v '^cldr en' "$tmp/rows" | sort -k4 -n -r
+grep -v '^cldr en' "$tmp/rows" | awk '{ all += $3; kept += $3 * $4 / 100; good += $4 <= 0.5 }
+    END { printf "of %d other tables %d at most 0.5%%; together %.3f%% of %d names\n", NR, good, 100 * kept / all, all }'
