@@ -28,8 +28,6 @@ enum { VEC = 8 };
 #endif
 enum { WIDE = 2 * VEC }; /* columns of a full tile, and of a packed panel */
 
-typedef float vec __attribute__((vector_size(4 * VEC), aligned(4), may_alias));
-
 /* Shares out a loop among threads. `work` is its length in tenths of a nanosecond or so: waking a thread that waits
  * asleep (which is best where programs share the cores) takes several thousand of them. */
 static inline int threads_for(size_t work)
