@@ -108,7 +108,7 @@ valid_json line.json
 
 # A reader that goes away ends the programs before it, quietly.
 for command in 'atelier-filter --in tar:train.tar' 'atelier-store cat codes' 'atelier-store export codes --out tar:/dev/stdout' \
-    'atelier-sampler --model prior --in tar:heldout.tar -n 2'; do
+    'atelier-sampler --model prior --in tar:last.tar -n 2'; do
     got=$(set +e; $command 2>err | head -c 10 >/dev/null; echo "${PIPESTATUS[0]}")
     [ "$got" = 141 ] || [ "$got" = 0 ] || fail "$command | head: exit $got: $(cat err)"
     ! grep -qi 'error\|pipe' err || fail "$command | head: $(cat err)"

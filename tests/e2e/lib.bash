@@ -33,11 +33,12 @@ valid_json() {
     python3 -m json.tool "$1" >/dev/null || fail "$1: no JSON: $(cat "$1")"
 }
 
-# A few drawings with noise among them (train.tar), without (kept.tar) and held out (heldout.tar); a dVAE, a prior and
-# a CLIP that have seen next to nothing (dvae, prior, clip), and the store (codes).
+# A few drawings with noise among them (train.tar), without (kept.tar), the last five (last.tar); a dVAE, a prior and a
+# CLIP that have seen next to nothing (dvae, prior, clip), and the store (codes).
 small_models() {
-    quiet atelier-emoji --limit 50 --size 32 --noise --out tar:train.tar --heldout tar:heldout.tar
+    quiet atelier-emoji --limit 50 --size 32 --noise --out tar:train.tar --heldout tar:none.tar
     quiet atelier-filter --in tar:train.tar --out tar:kept.tar
+    quiet atelier-filter --in tar:kept.tar --from 45 --out tar:last.tar
     quiet atelier-tokenize --train --vocab-size 300 --vocab vocab.json --in tar:kept.tar
     train dvae --kmeans 32 --hidden 8 --data tar:kept.tar
     atelier-filter --in tar:train.tar 2>err | atelier-tokenize --vocab vocab.json 2>>err |
