@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
@@ -66,12 +67,21 @@ static int check_size(struct shard *s)
     return 0;
 }
 
+/* Where address space is limited (ulimit -v), a part of it: the rest of the program needs some too. */
+static size_t map_bytes(void)
+{
+    struct rlimit space;
+    if (getrlimit(RLIMIT_AS, &space) < 0 || space.rlim_cur == RLIM_INFINITY || space.rlim_cur / 4 > MAP_BYTES)
+        return MAP_BYTES;
+    return space.rlim_cur / 4;
+}
+
 static int open_env(struct shard *s, bool writing)
 {
     int dead;
     int rc = mdb_env_create(&s->env);
     if (rc == 0)
-        rc = mdb_env_set_mapsize(s->env, MAP_BYTES);
+        rc = mdb_env_set_mapsize(s->env, map_bytes());
     if (rc == 0)
         rc = mdb_env_open(s->env, s->path, MDB_NOSUBDIR | MDB_NOTLS | (writing ? 0 : MDB_RDONLY), 0666);
     if (rc != 0)

@@ -90,6 +90,7 @@ head -c 300 "$picture" >"half.$extension" && cp a.txt half.txt
 pack pieces.tar big.jpg big.txt nothing.jpg nothing.txt text.jpg text.txt "half.$extension" half.txt "b.$extension" b.txt
 through tar:pieces.tar
 holds 1 4
+(ulimit -v 6000000 && through tar:pieces.tar && holds 1 4)
 (ulimit -v 6000000 && quiet atelier-encode --dvae dvae --in tar:pieces.tar --keep-rejects --out jsonl:pieces.jsonl)
 [ "$(wc -l <pieces.jsonl)" = 5 ] && [ "$(grep -c '"reject":"image' pieces.jsonl)" = 4 ] || fail "$(cat pieces.jsonl)"
 
