@@ -17,7 +17,7 @@ CXXFLAGS = -std=gnu++17 $(OPT) -Wall -Wextra -Werror -D_GNU_SOURCE -I.
 
 # Asked late and once: `deps` installs what pkg-config is asked about.
 PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell pkg-config --cflags $(PACKAGES)))$(PKG_CFLAGS)
-LIBS = $(eval LIBS := $$(shell pkg-config --libs $(PACKAGES)) -lopenblas -lcld2 -lstdc++ -lm -lpthread)$(LIBS)
+LIBS = $(eval LIBS := $$(shell pkg-config --libs $(PACKAGES)) -lcld2 -lstdc++ -lm -lpthread)$(LIBS)
 
 # A layer's library is all its sources; stages -> models -> kernels -> common, and never back.
 # Fast kernels are compiled once for each instruction set; the suffix of their symbols is ISA.
@@ -92,15 +92,16 @@ $(STAGE_TESTS): $(BUILD)/%: $(BUILD)/%.o $$(call stage_objects,$$*) $(MODEL_LIBS
 # Benchmarks: tests/bench/bench_NAME.c over kernels and models, and scripts beside them that time a stage (and its peers, where they are installed).
 BENCHES = $(patsubst tests/bench/bench_%.c,$(BUILD)/bin/bench-%,$(wildcard tests/bench/bench_*.c))
 $(BENCHES): $(BUILD)/bin/bench-%: $(BUILD)/tests/bench/bench_%.o $(MODEL_LIBS)
-	$(LINK) $^ $(LIBS) -o $@
+	$(LINK) $^ $(LIBS) -lopenblas -o $@
 .SECONDARY:
 
 tests: all $(UNIT_TESTS)
 
 # What a fresh Debian 12 lacks, for the program, its demo and its tests.
 DEPS = gcc g++ libc6-dev libgomp1 make pkg-config libmsgpack-dev liblmdb-dev libjpeg62-turbo-dev libpng-dev libarchive-dev libjansson-dev \
-	libpcre2-dev libutf8proc-dev zlib1g-dev libpango1.0-dev libopenblas-pthread-dev libcld2-dev \
+	libpcre2-dev libutf8proc-dev zlib1g-dev libpango1.0-dev libcld2-dev \
 	fonts-noto-color-emoji unicode-data unicode-cldr-core libcmocka-dev valgrind python3-venv
+DEPS_BENCH = libopenblas-pthread-dev
 DEPS_LINT = clang-format clang-tidy cppcheck
 deps:
 	@./tests/deps.sh $(DEPS)
@@ -115,7 +116,8 @@ check: deps
 	@$(MAKE) --no-print-directory -s -j2 tests SANITIZE=1
 	@./tests/run.sh
 
-bench: deps
+bench:
+	@./tests/deps.sh $(DEPS) $(DEPS_BENCH)
 	@$(MAKE) --no-print-directory -s -j2 all benches
 	$(BUILD)/bin/bench-kernels
 	@for b in tests/bench/bench_*.sh; do $$b || exit 1; done
