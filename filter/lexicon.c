@@ -255,16 +255,20 @@ struct word {
     char text[WORD_LIMIT + 8];
     size_t len;
     bool foreign_letter; /* one that no accepted language writes */
+    bool capital;        /* at its beginning */
     bool hyphen;
     bool too_long;
 };
 
 static void add_char(const struct lexicon *x, struct word *w, uint32_t c)
 {
+    uint32_t written = c;
     if (c >= 0x80)
         c = c == 0x2019 ? '\'' : (uint32_t)utf8proc_tolower((utf8proc_int32_t)c);
     else if (c - 'A' < 26)
         c |= 32;
+    if (w->len == 0)
+        w->capital = c != written;
     if (x->alphabet && c != '\'' && c != '-' && (c >= ALPHABET_END || !(x->alphabet->bits[c / 8] >> c % 8 & 1)))
         w->foreign_letter = true;
     w->hyphen = w->hyphen || c == '-';
@@ -290,7 +294,7 @@ static bool next_word(const struct lexicon *x, const char *text, size_t len, siz
     while (i < len && !words_is_letter(words_char(text + i, len - i, &bytes)))
         i += (size_t)bytes;
     w->len = 0;
-    w->foreign_letter = w->hyphen = w->too_long = false;
+    w->foreign_letter = w->capital = w->hyphen = w->too_long = false;
     for (bool inside = i < len; inside && i < len; i += inside ? (size_t)bytes : 0) {
         uint32_t c = words_char(text + i, len - i, &bytes);
         inside = words_is_letter(c) || is_mark(c);
@@ -364,7 +368,7 @@ static int word_points(const struct lexicon *x, const struct word *w, bool first
         return first && e->article & x->accepted ? LEXICON_OWN : entry_points(x, e);
     }
     if (w->foreign_letter)
-        return FOREIGN;
+        return w->capital && !first ? 0 : FOREIGN; /* names keep their spelling: "a street in Malmö" */
     return w->hyphen ? compound_points(x, w) : stem_points(x, w);
 }
 

@@ -28,7 +28,7 @@ static const char *check_jpeg(const uint8_t *p, size_t len)
         if (code == STUFFED || code == TEM || code == SOI || (code >= RST0 && code <= RST7))
             continue;
         if (code == EOI)
-            return scans ? NULL : "no scan";
+            return NULL;
         if (code == SOS && ++scans > JPEG_MAX_SCANS)
             return "more than 100 scans";
         size_t length = i + 1 < len ? (size_t)p[i] << 8 | p[i + 1] : 0;

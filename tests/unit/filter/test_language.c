@@ -94,6 +94,10 @@ static const struct {
     {"Um homem de camisa azul está na rua", "pt"},
     {"mulher bombeira: pele clara", NULL},
     {"Een man in een blauw shirt staat op een ladder", "nl"},
+    {"man in rolstoel", "nl"},
+    {"mannen hand in hand: donkergetinte huidskleur", "nl"},
+    {"Pilot(in): dunkle Hautfarbe", NULL},
+    {"blond man: mellanljus hy", NULL},
     {"vrouw in brandweeruniform: lichte huidskleur", NULL},
     {"Dívka v červené bundě dělá anděla ve sněhu", "cs"},
     {"Mężczyzna w niebieskiej koszuli stoi na drabinie", "pl"},
@@ -187,9 +191,11 @@ static void test_points(void **state)
         {"der und nothing", 3, -2},
         {"it", 1, 1},
         {"don't don’t", 2, 4},
-        {"house-bus city-der city-nothing", 3, -1},
+        {"house-bus der-city city-nothing", 3, -1},
         {"café cafés naïf дом", 4, -4},
         {"run--stop 'run'", 3, 6},
+        {"run Дом", 2, 2},
+        {"Дом run", 2, 0},
     };
     struct rules r = {0};
     struct lexicon *x;
