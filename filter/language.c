@@ -12,10 +12,7 @@ static bool decide(const struct lexicon *x, const char *text, size_t len, struct
         return true;
     v->asked = true;
     detect_language(text, len, &v->detected);
-    bool wanted = lexicon_accepts(x, v->detected.language);
-    if (t && percent >= t->unless && (wanted || !v->detected.sure))
-        return true;
-    if (!wanted)
+    if (!lexicon_accepts(x, v->detected.language))
         return false;
     t = lexicon_thresholds(x, v->detected.language);
     return percent >= (!t ? 0 : !v->detected.sure ? t->guess : words < FAR ? t->sure : t->sure_far);

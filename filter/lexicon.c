@@ -145,9 +145,8 @@ static int add_thresholds(struct lexicon *x, const struct rule_list *list, int l
 {
     struct lexicon_thresholds *t = &x->thresholds[language];
     int used = 0;
-    if (sscanf(text, "%d %d %d %d %d %n", &t->plain, &t->unless, &t->guess, &t->sure, &t->sure_far, &used) != 5 ||
-        text[used])
-        return err_set(ERR_DATA, "%s: expected five whole numbers, in percent", list->where);
+    if (sscanf(text, "%d %d %d %d %n", &t->plain, &t->guess, &t->sure, &t->sure_far, &used) != 4 || text[used])
+        return err_set(ERR_DATA, "%s: expected four whole numbers, in percent", list->where);
     x->with_thresholds |= (uint64_t)1 << language;
     return 0;
 }

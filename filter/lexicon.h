@@ -15,7 +15,6 @@
  * in this order). */
 struct lexicon_thresholds {
     int plain;    /* from here the words alone tell */
-    int unless;   /* from here they tell unless the statistics are sure of a language that is not accepted */
     int guess;    /* from here a guess of the statistics is enough */
     int sure;     /* from here their certainty is enough */
     int sure_far; /* the same for captions of six words or more */
