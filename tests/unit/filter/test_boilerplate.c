@@ -166,7 +166,8 @@ static void test_catastrophe_ends(void **state)
     struct rules r = {0};
     struct boilerplate *b;
     memset(caption, 'a', sizeof caption);
-    memcpy(caption + sizeof caption - 2, " b", 2);
+    caption[sizeof caption - 2] = ' ';
+    caption[sizeof caption - 1] = 'b';
     assert_int_equal(rules_add_text(&r, "mine", text, sizeof text - 1), 0);
     assert_int_equal(boilerplate_open(&b, &r), 0);
     struct word_count left;
