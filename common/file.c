@@ -90,32 +90,40 @@ int file_sync_parent(const char *path)
     return result;
 }
 
+bool file_in_place(const char *path)
+{
+    struct stat st;
+    bool descriptor = strncmp(path, "/dev/std", 8) == 0 || strncmp(path, "/dev/fd/", 8) == 0;
+    return descriptor || (stat(path, &st) == 0 && !S_ISREG(st.st_mode));
+}
+
 int file_write_parts(const char *path, const struct iovec *parts, size_t count)
 {
-    char *beside = xasprintf("%s.%d.tmp", path, (int)getpid());
+    bool in_place = file_in_place(path);
+    char *beside = in_place ? xstrdup(path) : xasprintf("%s.%d.tmp", path, (int)getpid());
     int fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     int result = fd < 0 ? -1 : 0;
     for (size_t i = 0; i < count && result == 0; i++)
         result = write_all(fd, parts[i].iov_base, parts[i].iov_len);
-    if (result == 0)
+    if (result == 0 && !in_place)
         result = fsync(fd);
     int error = errno;
     if (fd >= 0 && close(fd) < 0 && result == 0) {
         result = -1;
         error = errno;
     }
-    if (result == 0 && rename(beside, path) < 0) {
+    if (result == 0 && !in_place && rename(beside, path) < 0) {
         result = -1;
         error = errno;
     }
     if (result < 0) {
-        if (fd >= 0)
+        if (fd >= 0 && !in_place)
             unlink(beside);
         errno = error;
         err_sys("%s", path);
     }
     free(beside);
-    return result < 0 ? -1 : file_sync_parent(path);
+    return result < 0 ? -1 : in_place ? 0 : file_sync_parent(path);
 }
 
 int file_write(const char *path, const void *data, size_t len)

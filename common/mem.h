@@ -5,6 +5,7 @@
 #ifndef ATELIER_COMMON_MEM_H
 #define ATELIER_COMMON_MEM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/uio.h>
 
@@ -38,6 +39,9 @@ int file_write(const char *path, const void *data, size_t len);
 int file_write_parts(const char *path, const struct iovec *parts, size_t count); /* one after the other */
 int file_sync(const char *path);                                                 /* fsync of a file or a directory */
 int file_sync_parent(const char *path); /* a file just renamed is durable only when its directory is */
-int file_make_dirs(const char *path);   /* mkdir -p */
+/* Whether a path is written where it is, not beside and renamed: a device, a pipe, or (/dev/stdout, /dev/fd/3) what is
+ * open already. */
+bool file_in_place(const char *path);
+int file_make_dirs(const char *path); /* mkdir -p */
 
 #endif

@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -34,10 +33,8 @@ static double seconds(void)
 
 int output_open(struct output **out, const char *path)
 {
-    struct stat st;
     bool to_stdout = strcmp(path, "-") == 0;
-    bool in_place = to_stdout || (stat(path, &st) == 0 && !S_ISREG(st.st_mode));
-    char *part = in_place ? NULL : xasprintf("%s.part", path);
+    char *part = to_stdout || file_in_place(path) ? NULL : xasprintf("%s.part", path);
     const char *opened = part ? part : path;
     int fd = to_stdout ? STDOUT_FILENO : open(opened, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0) {

@@ -1,7 +1,7 @@
 /*
  * Buffered writing to a file or stdout. A regular file is written beside, as PATH.part, and gets its name when it is
- * whole; stdout, pipes and devices are written in place, and what is written waits in the buffer a tenth of a second at
- * most while more comes.
+ * whole; stdout, pipes and devices (file_in_place) are written in place, and what is written waits in the buffer a
+ * tenth of a second at most while more comes.
  */
 #ifndef ATELIER_COMMON_OUTPUT_H
 #define ATELIER_COMMON_OUTPUT_H

@@ -86,6 +86,12 @@ if [ -w /dev/full ]; then
     expect 75 'No space left' bash -c 'atelier-store verify codes >/dev/full'
 fi
 
+# What is open already and what is no file is written where it is.
+atelier-filter --in tar:train.tar --out jsonl:/dev/fd/3 --stats /dev/fd/4 3>kept.jsonl 4>stats.json 2>err || fail "$(cat err)"
+[ -s kept.jsonl ] && valid_json stats.json
+atelier-tokenize --train --in tar:kept.tar --vocab-size 300 --vocab /dev/fd/3 3>again.json 2>err || fail "$(cat err)"
+cmp again.json vocab.json
+
 # What is not complete does not look it.
 expect 65 'rejected, more than --max-rejects 0' atelier-filter --in tar:train.tar --out jsonl:kept.jsonl --max-rejects 0
 expect 65 '--max-rejects 1%' atelier-filter --in tar:train.tar --out jsonl:kept.jsonl --max-rejects 1%
