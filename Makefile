@@ -123,6 +123,24 @@ bench:
 	@for b in tests/bench/bench_*.sh; do $$b || exit 1; done
 benches: $(BENCHES)
 
+# Fuzzing, with clang: each tests/fuzz/fuzz_NAME.c for FUZZ_SECONDS, from its seeds and what earlier runs found on.
+FUZZ_SECONDS ?= 60
+FUZZ_SEEDS_safetensors = tests/golden/vectors
+FUZZ_SEEDS_torch = tests/golden/vectors
+FUZZERS = $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_OBJ = $(patsubst %.c,$(BUILD)/fuzz/%.o,$(wildcard common/*.c models/bpe*.c))
+# OpenMP's header and library, which stage_options.c needs, are gcc's.
+FUZZ_FLAGS = -std=gnu11 -g -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -D_GNU_SOURCE -I. $(PKG_CFLAGS) \
+	-idirafter $(shell $(CC) -print-file-name=include)
+$(BUILD)/fuzz/%.o: %.c
+	@mkdir -p $(@D)
+	@echo "clang $@" && clang $(FUZZ_FLAGS) -MMD -MP -c $< -o $@
+$(FUZZERS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/tests/fuzz/%.o $(FUZZ_OBJ)
+	@echo "link $@" && clang -fsanitize=fuzzer,address,undefined $^ $(LIBS) $(shell $(CC) -print-file-name=libgomp.so) -o $@
+fuzz: $(FUZZERS)
+	$(foreach f,$^,mkdir -p $f.found && $f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=4096 -verbosity=0 -print_final_stats=1 \
+		-artifact_prefix=$f. $f.found $(FUZZ_SEEDS_$(patsubst fuzz_%,%,$(notdir $f))) &&) true
+
 SOURCES = $(shell git ls-files '*.c' '*.h')
 lint:
 	@./tests/deps.sh $(DEPS) $(DEPS_LINT)
@@ -142,7 +160,7 @@ install: all
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install $(FRONT) $(STAGE_BINS) $(PIPE_BINS) $(DESTDIR)$(PREFIX)/bin
 
-.PHONY: all tests benches deps demo demo-full check bench lint tidy install clean
+.PHONY: all tests benches deps demo demo-full check bench fuzz lint tidy install clean
 clean:
 	rm -rf build
 
