@@ -363,7 +363,7 @@ static int train(struct loop *l)
 int trainer_run(struct trainer *t, const struct task *task)
 {
     struct loop l = {.t = t, .task = task};
-    int rc = lock_run(t) || write_settings(t) || task->open(t) || open_run(&l) || train(&l) ? -1 : 0;
+    int rc = lock_run(t) || task->open(t) || open_run(&l) || write_settings(t) || train(&l) ? -1 : 0;
     if (!rc)
         log_info("%s: %s at step %" PRIu64 ", %.0f s of training; %s/model.safetensors", task->name,
                  finished(t) ? "done" : "stopped; the same command goes on", t->state.step, t->state.elapsed,

@@ -78,6 +78,10 @@ for model in 'tokenize --vocab' 'encode --dvae' 'sampler --model' 'rerank --clip
     [ -z "$(find . -name '*.part')" ] || fail "$model absent: $(find . -name '*.part')"
 done
 expect 74 absent atelier-trainer clip --preset demo --data tar:absent.tar --vocab vocab.json --run nowhere
+cp dvae/settings.json settings
+expect 65 dvae/checkpoint atelier-trainer clip --preset demo --data tar:kept.tar --vocab vocab.json --run dvae
+expect 65 dvae/checkpoint atelier-trainer dvae --preset demo --codes 64 --data tar:kept.tar --run dvae
+cmp dvae/settings.json settings || fail 'a run that was refused has other settings now'
 expect 74 'nowhere' atelier-filter --in tar:train.tar --out tar:nowhere/x.tar
 expect 74 'vocab.json' atelier-filter --in tar:train.tar --out lmdb:vocab.json
 if [ -w /dev/full ]; then
