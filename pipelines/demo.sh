@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The main job from end to end: captioned pictures in, pictures that nobody drew out, with a page to look at.
 #
-#   pipelines/demo.sh demo [DIR]        twelve minutes on two cores: single people, 32x32
+#   pipelines/demo.sh demo [DIR]        twelve minutes on two cores: single people, 48x48
 #   pipelines/demo.sh demo-full [DIR]   the whole emoji set at 64x64, for hours
 #   pipelines/demo.sh check [DIR]       the same at its smallest, for the tests: a minute, pictures of no worth
 #
@@ -11,19 +11,19 @@ mode=${1:-demo} dir=${2:-build/${1:-demo}} bin=${BIN:-build/bin}
 atelier=$bin/atelier
 case $mode in
 demo)
-    emoji="--set people" words=512 candidates=32 shard=500
-    dvae="--preset demo --minutes ${DVAE_MINUTES:-2.5}"
-    prior="--preset demo --minutes ${PRIOR_MINUTES:-4}"
-    clip="--preset demo --minutes ${CLIP_MINUTES:-1}"
+    emoji="--set people" words=512 candidates=24 shard=500 side=48
+    dvae="--preset demo --minutes ${DVAE_MINUTES:-2.75}"
+    prior="--preset demo --minutes ${PRIOR_MINUTES:-4.25}"
+    clip="--preset demo --minutes ${CLIP_MINUTES:-0.75}"
     ;;
 demo-full)
-    emoji="--set all" words=4096 candidates=64 shard=1200
+    emoji="--set all" words=4096 candidates=64 shard=1200 side=64
     dvae="--preset small --minutes ${DVAE_MINUTES:-90}"
     prior="--preset small --minutes ${PRIOR_MINUTES:-180}"
     clip="--preset small --minutes ${CLIP_MINUTES:-60}"
     ;;
 check)
-    emoji="--set people --limit 240" words=320 candidates=4 shard=80
+    emoji="--set people --limit 240" words=320 candidates=4 shard=80 side=48
     dvae="--preset demo --steps 60 --kmeans 64 --pictures-every 30"
     prior="--preset demo --steps 30 --pictures-every 15 --layers 3 --heads 2"
     clip="--preset demo --steps 30 --batch 16"
@@ -68,7 +68,7 @@ $atelier trainer clip $clip --data "tar:$dir/shards/kept.tar" --vocab "$dir/voca
 
 step "sampler | rerank: $candidates candidates of each caption that was held out, the best 8 on the page"
 rm -rf "$dir/page"
-$atelier sampler --in "tar:$dir/shards/heldout.tar" -n $candidates --model "$dir/prior" ${SAMPLER:-} |
+$atelier sampler --in "tar:$dir/shards/heldout.tar" -n $candidates --model "$dir/prior" --top-p 0.9 |
     $atelier rerank --clip "$dir/clip" --top 8 --truth "tar:$dir/shards/heldout.tar" \
         --title "Atelier: captions that were never trained on" --out "dir:$dir/page"
 
@@ -82,7 +82,7 @@ last() { tail -n 1 "$dir/$1/metrics.jsonl" | sed 's/[{}"]//g'; }
     echo "CLIP:  $(last clip)"
     echo
     $atelier heldout --samples "dir:$dir/page" --truth "tar:$dir/shards/heldout.tar" \
-        --reconstructed "tar:$dir/shards/seen.tar" --set "tar:$dir/shards/kept.tar" --json "$dir/heldout.json"
+        --reconstructed "tar:$dir/shards/seen.tar" --set "tar:$dir/shards/kept.tar" --side $side --json "$dir/heldout.json"
 } | tee "$dir/summary.txt"
 echo
 echo "The page:          $dir/page/index.html"

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define SHEET_ROWS 60   /* the sheet shows the first captions; the page shows all */
+#define PANEL_ROWS 20   /* rows below each other; more go beside them */
 #define CELL 100        /* pixels a picture takes on the sheet */
 #define LINE 22         /* pixels a line of text takes */
 #define CAPTION_MAX 400 /* bytes of a caption that are drawn */
@@ -167,9 +168,8 @@ static void draw_picture(cairo_t *c, const struct image *im, double x, double y)
     cairo_surface_destroy(s);
 }
 
-static void draw_row(cairo_t *c, const struct page *p, const struct row *row, int y)
+static void draw_row(cairo_t *c, const struct page *p, const struct row *row, int x, int y)
 {
-    int x = 10;
     char score[32];
     cairo_set_source_rgb(c, 0, 0, 0);
     draw_text(c, row->caption, x, y, (p->columns + 1) * CELL, 14);
@@ -191,16 +191,17 @@ static void draw_row(cairo_t *c, const struct page *p, const struct row *row, in
 
 static int write_sheet(const struct page *p)
 {
-    int rows = p->count < SHEET_ROWS ? p->count : SHEET_ROWS, height = CELL + 2 * LINE;
-    cairo_surface_t *s =
-        cairo_image_surface_create(CAIRO_FORMAT_RGB24, (p->columns + p->truths) * CELL + 30, rows * height + 2 * LINE);
+    int rows = p->count < SHEET_ROWS ? p->count : SHEET_ROWS, panels = (rows + PANEL_ROWS - 1) / PANEL_ROWS;
+    int width = (p->columns + p->truths) * CELL + 30, height = CELL + 2 * LINE;
+    cairo_surface_t *s = cairo_image_surface_create(CAIRO_FORMAT_RGB24, (panels ? panels : 1) * width,
+                                                    (rows < PANEL_ROWS ? rows : PANEL_ROWS) * height + 2 * LINE);
     cairo_t *c = cairo_create(s);
     cairo_set_source_rgb(c, 1, 1, 1);
     cairo_paint(c);
     cairo_set_source_rgb(c, 0, 0, 0);
     draw_text(c, p->title, 10, 8, p->columns * CELL, 18);
     for (int i = 0; i < rows; i++)
-        draw_row(c, p, &p->rows[i], 2 * LINE + i * height);
+        draw_row(c, p, &p->rows[i], 10 + i / PANEL_ROWS * width, 2 * LINE + i % PANEL_ROWS * height);
     char *path = xasprintf("%s/sheet.png", p->dir);
     cairo_status_t status = cairo_surface_write_to_png(s, path);
     int rc = status == CAIRO_STATUS_SUCCESS ? 0 : err_set(ERR_IO, "%s: %s", path, cairo_status_to_string(status));
