@@ -77,6 +77,8 @@ last() { tail -n 1 "$dir/$1/metrics.jsonl" | sed 's/[{}"]//g'; }
 {
     cat "$dir/store.txt"
     echo
+    echo "Codes in the store: $($atelier store codes "$dir/codes")"
+    echo
     echo "dVAE:  $(last dvae)"
     echo "prior: $(last prior)"
     echo "CLIP:  $(last clip)"

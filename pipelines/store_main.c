@@ -7,9 +7,12 @@
 #include "common/stage.h"
 #include "common/store.h"
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define CODES_MOST ((size_t)1 << 24) /* codes above are taken for damage */
 
 static int verify(const char *path)
 {
@@ -64,6 +67,43 @@ static int print_digest(struct store *s)
     return 0;
 }
 
+/* How much of the codebook the store's pictures use: a collapsed one is a dVAE's commonest failure. */
+static int print_codes(struct store *s)
+{
+    struct record r = {0};
+    uint64_t *uses = NULL, all = 0;
+    size_t known = 0, used = 0;
+    int rc = 0;
+    for (uint64_t id = 0; id < store_cursor(s) && rc >= 0; id++) {
+        rc = store_get(s, id, &r);
+        for (size_t i = 0; rc == 1 && record_has(&r, FIELD_CODES) && i < r.codes.len; i++) {
+            size_t code = (size_t)r.codes.data[i];
+            if (code >= CODES_MOST)
+                continue; /* no dVAE's */
+            if (code >= known) {
+                uses = xrealloc(uses, (code + 1) * sizeof *uses);
+                memset(uses + known, 0, (code + 1 - known) * sizeof *uses);
+                known = code + 1;
+            }
+            uses[code]++;
+            all++;
+        }
+    }
+    double entropy = 0;
+    for (size_t i = 0; i < known; i++)
+        if (uses[i]) {
+            double p = (double)uses[i] / (double)all;
+            entropy -= p * log(p);
+            used++;
+        }
+    if (rc >= 0)
+        printf("{\"codes\": %" PRIu64 ", \"in_use\": %zu, \"largest\": %zd, \"perplexity\": %.1f}\n", all, used,
+               (ssize_t)known - 1, exp(entropy));
+    free(uses);
+    record_free(&r);
+    return rc < 0 ? -1 : 0;
+}
+
 static int pass_on(void *self, struct record *r, struct stage_output *out)
 {
     (void)self;
@@ -78,6 +118,7 @@ static const struct command {
     {"verify", "Read all, find any damage, print the accounting; exit 65 on damage", NULL, {NULL}},
     {"stats", "Print counts and sizes as JSON", print_stats, {NULL}},
     {"cursor", "Print the id that comes next", print_cursor, {NULL}},
+    {"codes", "Print how many codes are in use, and their perplexity, as JSON", print_codes, {NULL}},
     {"digest", "Print a hash of all records, equal for equal stores", print_digest, {NULL}},
     {"cat",
      "Print all records, rejects too, one JSON object a line",
