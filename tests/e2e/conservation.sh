@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# No record vanishes: whatever goes in, the scan of the store finds each id once, kept or rejected, and what was cut never
-# looks complete.
+# No record vanishes: whatever goes in, the scan of the store finds each id once, kept or rejected, and what was cut
+# never looks complete.
 . "$(dirname "$0")/lib.bash"
 small_models
 limit=1048576 # bytes of a caption, the limit of the record's field
