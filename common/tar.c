@@ -88,6 +88,13 @@ static int open_shard(struct tar_source *s)
     return archive_read_open(a, s, NULL, read_input, NULL) < ARCHIVE_WARN ? archive_failed(s) : 0;
 }
 
+/* What a link member points to; NULL: it is none. Links are never followed, but their records must not vanish. */
+static const char *link_target(struct archive_entry *entry)
+{
+    const char *hard = archive_entry_hardlink(entry);
+    return hard ? hard : archive_entry_symlink(entry);
+}
+
 /* The next regular file of the shard into s->entry: 1, 0 at the end mark, -1. */
 static int next_entry(struct tar_source *s)
 {
@@ -105,7 +112,7 @@ static int next_entry(struct tar_source *s)
         }
         if (got != ARCHIVE_OK && got != ARCHIVE_WARN)
             return archive_failed(s);
-        if (archive_entry_filetype(s->entry) == AE_IFREG && archive_entry_hardlink(s->entry) == NULL)
+        if (archive_entry_filetype(s->entry) == AE_IFREG || link_target(s->entry))
             return 1;
     }
 }
@@ -156,8 +163,14 @@ static int take_entry(struct tar_source *s, struct record *r)
 {
     const char *name = entry_name(s), *extension = name + stem_bytes(name);
     size_t image_limit = record_fields[FIELD_IMAGE].limit;
+    enum member member = member_of(*extension ? extension + 1 : extension);
     uint64_t whole;
-    switch (member_of(*extension ? extension + 1 : extension)) {
+    if (link_target(s->entry) && member != MEMBER_OTHER) {
+        record_reject(r, "shard: %s is a link to %s; pack the file itself (tar --hard-dereference -h)", name,
+                      link_target(s->entry));
+        return 0;
+    }
+    switch (member) {
     case MEMBER_IMAGE:
         if (record_has(r, FIELD_REJECT))
             return 0;

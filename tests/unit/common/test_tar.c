@@ -173,7 +173,10 @@ static void test_members(void **state)
 
     static const struct member links[] = {{"l.jpg", "/etc/passwd"}};
     write_members(scratch_path("links.tar"), links, 1, AE_IFLNK);
-    source = open_tar("links.tar");
+    source = open_tar("links.tar"); /* never followed, never lost */
+    assert_int_equal(source_next(source, &r), 1);
+    assert_non_null(strstr(buf_string(&r.reject), "l.jpg is a link to /etc/passwd"));
+    assert_false(record_has(&r, FIELD_IMAGE));
     assert_int_equal(source_next(source, &r), 0);
     source_close(&source);
     record_free(&r);
