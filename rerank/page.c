@@ -217,12 +217,12 @@ int page_write(struct page *p)
     buf_printf(&out, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
                      "<meta name=\"viewport\" content=\"width=device-width\"><title>");
     append_escaped(&out, p->title);
-    buf_printf(&out, "</title>\n<style>body{font:15px sans-serif;margin:2em auto;max-width:70em;padding:0 1em}"
+    buf_printf(&out, "</title>\n<style>body{font:15px sans-serif;margin:2em auto;max-width:76em;padding:0 1em}"
                      "h2{font-size:1.05em;font-weight:600;margin:1.6em 0 .4em}div{display:flex;flex-wrap:wrap;gap:6px}"
                      "figure{margin:0;text-align:center}img{width:112px;height:112px;object-fit:contain;"
                      "image-rendering:pixelated}figcaption{font-size:.8em;color:#555}</style></head><body>\n<h1>");
     append_escaped(&out, p->title);
-    buf_printf(&out, "</h1>\n<p>%d captions, their best candidates first, each with CLIP's score.</p>\n", p->count);
+    buf_printf(&out, "</h1>\n<p>%d captions, their best candidates first, each with its score by CLIP.</p>\n", p->count);
     buf_append(&out, p->html.data, p->html.len);
     buf_printf(&out, "%s</body></html>\n", p->count ? "</div></section>\n" : "");
     char *path = xasprintf("%s/index.html", p->dir);
