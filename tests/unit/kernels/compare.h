@@ -1,6 +1,7 @@
 /*
  * Compares the fast tables with the plain one, operation by operation: every shape of a list; guards and inputs
- * untouched; and the same bits under one, two and three threads.
+ * untouched; and the same bits under one, two and three threads. Little work is done by one thread whatever their
+ * number (threads_for in kernels/cpu/isa/fast.h), so each list has shapes large enough for every loop to be shared out.
  */
 #ifndef ATELIER_TESTS_UNIT_KERNELS_COMPARE_H
 #define ATELIER_TESTS_UNIT_KERNELS_COMPARE_H

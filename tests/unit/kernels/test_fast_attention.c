@@ -69,6 +69,7 @@ static void attention_step(struct trial *t, const int *s)
         {mask, 1, 2, 1, 1, 1, 1, 1}, {mask, 2, 9, 3, 7, 5, 2, 3}, {mask, 3, 12, 2, 8, 4, 3, 3},                        \
             {mask, 17, 40, 1, 17, 5, 6, 5}, {mask, 5, 31, 2, 16, 7, 5, 11}, {mask, 4, 81, 2, 32, 17, 8, 11},           \
             {mask, 33, 60, 1, 64, 3, 8, 3}, {mask, 1, 20, 1, 33, 19, 4, 5}, {mask, 2, 250, 1, 9, 17, 16, 7},           \
+            {mask, 35, 149, 4, 24, 20, 12, 7},                                                                         \
     }
 
 #define FULL_SHAPES(mask)                                                                                              \
