@@ -106,7 +106,8 @@ void image_resize_area(const struct image *in, double x, double y, double w, dou
 void image_center_square(const struct image *in, int size, struct image *out)
 {
     int side = in->width < in->height ? in->width : in->height;
-    image_resize_area(in, (in->width - side) / 2, (in->height - side) / 2, side, side, size, size, out);
+    int x = (in->width - side) / 2, y = (in->height - side) / 2;
+    image_resize_area(in, x, y, side, side, size, size, out);
 }
 
 /* Pillow's fixed point: weights have this many fraction bits. */

@@ -99,7 +99,7 @@ int image_size(const void *data, size_t len, int *width, int *height)
     if (!is_png(data, len))
         return unknown_format(len);
     const uint8_t *p = data;
-    if (len < 33 || memcmp(p + 12, "IHDR", 4))
+    if (len < 33 || memcmp(p + 12, "IHDR", 4) != 0)
         return err_set(ERR_DATA, "PNG: no header");
     uint32_t w = png_get_uint_32(p + 16), h = png_get_uint_32(p + 20);
     if (!w || !h || w > PNG_UINT_31_MAX || h > PNG_UINT_31_MAX)
