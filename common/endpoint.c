@@ -7,11 +7,12 @@
 #include <string.h>
 
 /* The links ipc:// and tcp:// will be two more kinds here. */
-static const struct source_kind *const source_kinds[] = {&source_stream, &source_jsonl, &source_text, &source_tar,
-                                                         &source_dir,    &source_lmdb,  NULL};
+static const struct source_kind *const source_kinds[] = {&source_stream, &source_jsonl, &source_text, &source_tsv,
+                                                         &source_tar,    &source_dir,   &source_lmdb, NULL};
 static const struct sink_kind *const sink_kinds[] = {&sink_stream, &sink_jsonl, &sink_text, &sink_tar,
                                                      &sink_dir,    &sink_lmdb,  NULL};
-#define KINDS "known are -, jsonl:FILE, text:FILE, tar:PATTERN, dir:PATH and lmdb:PATH"
+#define SINK_KINDS "known are -, jsonl:FILE, text:FILE, tar:PATTERN, dir:PATH and lmdb:PATH"
+#define SOURCE_KINDS "known are -, jsonl:FILE, text:FILE, tsv:FILE#COLUMNS, tar:PATTERN, dir:PATH and lmdb:PATH"
 
 struct source {
     const struct source_kind *kind;
@@ -49,7 +50,7 @@ int source_open(struct source **s, const char *uri, const struct source_options 
         **s = (struct source){*kind, self, options->from};
         return 0;
     }
-    return err_set(ERR_USAGE, "%s: no kind of source; " KINDS, uri);
+    return err_set(ERR_USAGE, "%s: no kind of source; " SOURCE_KINDS, uri);
 }
 
 int source_next(struct source *s, struct record *r)
@@ -95,7 +96,7 @@ int sink_open(struct sink **s, const char *uri, const struct sink_options *optio
         **s = (struct sink){*kind, self, options->keep_rejects};
         return 0;
     }
-    return err_set(ERR_USAGE, "%s: no kind of sink; " KINDS, uri);
+    return err_set(ERR_USAGE, "%s: no kind of sink; " SINK_KINDS, uri);
 }
 
 int sink_put(struct sink *s, const struct record *r)

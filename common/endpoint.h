@@ -3,11 +3,16 @@
  *   -                record stream on stdin or stdout (stream.c: length, crc32c, end mark; a cut stream is an error)
  *   jsonl:FILE|-     one JSON object a line
  *   text:FILE|-      one caption a line
+ *   tsv:FILE|-#caption=TITLE,DESCRIPTION&image=PATH
+ *                    columns by name or number (tsv.c); read only
  *   tar:PATTERN      WebDataset shards, plain or compressed; {000..099} expands (written: #records=N a shard); members
- * of one stem are one record dir:PATH         pictures with captions beside them (a.jpg, a.txt) lmdb:PATH        the
- * store (store.h) jsonl and text number the records by line, tar and dir by shard, member and file name, whatever ids
- * they had before. jsonl, text, tar and dir sinks write kept records only unless keep_rejects. Each kind is one file
- * that fills a struct source_kind or sink_kind; the tables of kinds are in endpoint.c.
+ *                    of one stem are one record
+ *   dir:PATH         pictures with captions beside them (a.jpg, a.txt)
+ *   lmdb:PATH        the store (store.h)
+ *
+ * jsonl, text and tsv number the records by line, tar and dir by shard, member and file name, whatever ids they had
+ * before. jsonl, text, tar and dir sinks write kept records only unless keep_rejects. Each kind is one file that fills
+ * a struct source_kind or sink_kind; the tables of kinds are in endpoint.c.
  */
 #ifndef ATELIER_COMMON_ENDPOINT_H
 #define ATELIER_COMMON_ENDPOINT_H
@@ -62,7 +67,8 @@ struct sink_kind {
     void (*close)(void *self);
 };
 
-extern const struct source_kind source_stream, source_jsonl, source_text, source_tar, source_dir, source_lmdb;
+extern const struct source_kind source_stream, source_jsonl, source_text, source_tsv, source_tar, source_dir,
+    source_lmdb;
 extern const struct sink_kind sink_stream, sink_jsonl, sink_text, sink_tar, sink_dir, sink_lmdb;
 
 #endif

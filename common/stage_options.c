@@ -29,10 +29,10 @@ enum {
 static const struct argp_option common_options[] = {
     {NULL, 0, NULL, 0, "Common to all stages:", GROUP},
     {"in", KEY_IN, "URI", 0,
-     "Read records from here: - (a record stream, the default), jsonl:FILE, text:FILE, tar:PATTERN, dir:PATH, "
-     "lmdb:PATH",
+     "Read records from here: - (a record stream, the default), jsonl:FILE, text:FILE, "
+     "tsv:FILE#caption=COLUMN,...&image=COLUMN, tar:PATTERN, dir:PATH, lmdb:PATH",
      GROUP},
-    {"out", KEY_OUT, "URI", 0, "Write records there: the same kinds, - the default", GROUP},
+    {"out", KEY_OUT, "URI", 0, "Write records there: the same kinds but tsv, - the default", GROUP},
     {"from", KEY_FROM, "N", 0, "Skip the records with ids below N", GROUP},
     {"threads", KEY_THREADS, "N", 0, "Use N threads (default: one a core)", GROUP},
     {"log", KEY_LOG, "FORMAT", 0, "Messages as text (default) or json", GROUP},
