@@ -167,6 +167,27 @@ void FN(attention_mix)(float *c, const float *weights, const float *vectors, con
     FN(block_run)(&b, t->queries, row);
 }
 
+static bool row_finite(const float *x, int n)
+{
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int i = 0; i < n; i++)
+        sum += x[i] * 0;
+    return sum == 0;
+}
+
+/* One query's part of attention_mix, leaving out the keys of no weight: the hidden ones, whose vectors, where they are
+ * not finite, times zero are no zeros. */
+static void mix_weighted(float *c, const float *weights, const float *vectors, const struct attention_tile *t, int row)
+{
+    memset(c, 0, row * sizeof(float));
+    for (int j = 0; j < t->prefix + t->keys; j++) {
+        const float *vector = vectors + (size_t)(j < t->prefix ? j : j - t->prefix + t->window) * row;
+        for (int i = 0; weights[j] != 0 && i < row; i++)
+            c[i] = fmaf(weights[j], vector[i], c[i]);
+    }
+}
+
 /* One head: out and lse of all states. `memory` as attention() lays it out. */
 static void attend(float *out, float *lse, const float *qkv, float *memory, const struct attention_shape *s)
 {
@@ -192,8 +213,12 @@ static void attend(float *out, float *lse, const float *qkv, float *memory, cons
             logs[t.query + i] = most + fast_log(total[i]);
         }
         FN(attention_mix)(mixed, scores, v, &t, s);
-        for (int i = 0; i < t.queries; i++)
-            row_scale(mixed + (size_t)i * row, 1 / total[i], row);
+        for (int i = 0; i < t.queries; i++) {
+            float *x = mixed + (size_t)i * row;
+            if (!row_finite(x, row))
+                mix_weighted(x, scores + i * score_row, v, &t, row);
+            row_scale(x, 1 / total[i], row);
+        }
     }
     FN(attention_scatter)(out, part, q, 1, s);
     for (int state = 0; state < s->states; state++)

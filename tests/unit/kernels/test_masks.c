@@ -100,6 +100,47 @@ static void check_sight(const struct kernels *k, const struct attention_shape *s
     free(lse.data);
 }
 
+/* Makes each state's key and value in turn a number that times zero is none: where it is hidden nothing changes; a NaN
+ * that is seen shows. */
+static void check_spoiled(const struct kernels *k, const struct attention_shape *s, float bad)
+{
+    size_t width = (size_t)s->heads * s->head_dim, n = (size_t)s->states * width, rows = (size_t)s->states * s->heads;
+    struct tensor qkv = tensor(3 * n), out = tensor(n), changed = tensor(n), lse = tensor(rows), logs = tensor(rows);
+    randomise(qkv, 3 * n, 1);
+    k->attention(out, lse, qkv, s);
+    for (int key = 0; key < s->states; key++) {
+        float *at = (float *)qkv.data + ((size_t)key * 3 + 1) * width, kept[2 * width];
+        memcpy(kept, at, sizeof kept);
+        for (size_t i = 0; i < 2 * width; i++)
+            at[i] = bad;
+        k->attention(changed, logs, qkv, s);
+        memcpy(at, kept, sizeof kept);
+        for (int query = 0; query < s->states; query++)
+            for (size_t i = query * width; i < (query + 1) * width; i++) {
+                size_t row = i % width / s->head_dim * s->states + query;
+                bool same = !memcmp((float *)out.data + i, (float *)changed.data + i, sizeof(float)) &&
+                            !memcmp((float *)lse.data + row, (float *)logs.data + row, sizeof(float));
+                bool wrong = visible(s, query, key) ? isnan(bad) && !isnan(((float *)changed.data)[i]) : !same;
+                if (wrong)
+                    fail_msg("%s, mask %d, prefix %d, grid %d, kernel %d: state %d gives %g where state %d is %g",
+                             k->name, s->mask, s->prefix, s->grid, s->kernel, query, ((float *)changed.data)[i], key,
+                             bad);
+            }
+    }
+    struct tensor all[] = {qkv, out, changed, lse, logs};
+    for (int i = 0; i < 5; i++)
+        free(all[i].data);
+}
+
+static void hides_what_is_not_finite(void **state)
+{
+    const struct kernels *k = table(*state);
+    static const float BAD[] = {NAN, INFINITY, -INFINITY};
+    for (int i = 0; i < N_SHAPES; i++)
+        for (int j = 0; j < 3; j++)
+            check_spoiled(k, &SHAPES[i], BAD[j]);
+}
+
 static void sees_what_the_definition_says(void **state)
 {
     const struct kernels *k = table(*state);
@@ -207,9 +248,8 @@ int main(void)
 {
     static char tables[][8] = {"plain", "avx2", "avx512"};
     static const struct CMUnitTest TESTS[] = {
-        cmocka_unit_test(sees_what_the_definition_says),
-        cmocka_unit_test(is_softmax_over_visible_keys),
-        cmocka_unit_test(step_equals_the_whole),
+        cmocka_unit_test(sees_what_the_definition_says), cmocka_unit_test(hides_what_is_not_finite),
+        cmocka_unit_test(is_softmax_over_visible_keys),  cmocka_unit_test(step_equals_the_whole),
         cmocka_unit_test(survives_large_scores),
     };
     enum { N_TESTS = sizeof TESTS / sizeof *TESTS };
