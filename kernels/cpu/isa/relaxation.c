@@ -16,12 +16,10 @@ static void gumbel(struct tensor noise_t, uint64_t key, uint64_t hi, size_t n)
     for (size_t first = 0; first < n; first += BLOCK) {
         size_t count = n - first < BLOCK ? n - first : BLOCK;
         float u[BLOCK];
-        for (size_t i = 0; i < (count + 3) / 4; i++) {
-            struct random4 words = random_philox(key, hi, first / 4 + i);
-            u[4 * i] = random_unit(words.v[0]);
-            u[4 * i + 1] = random_unit(words.v[1]);
-            u[4 * i + 2] = random_unit(words.v[2]);
-            u[4 * i + 3] = random_unit(words.v[3]);
+        for (size_t i = 0; i < count; i += 4) {
+            struct random4 words = random_philox(key, hi, (first + i) / 4);
+            for (int j = 0; j < 4; j++)
+                u[i + j] = random_unit(words.v[j]);
         }
 #pragma omp simd
         for (size_t i = 0; i < count; i++)
