@@ -54,21 +54,23 @@ static void unescape_run(const char *p, size_t len, bool plus, struct buf *out)
     }
 }
 
-/* A run with an escape was encoded by a form, so its pluses are spaces; so are those of a text that is one run in which
- * several stand between letters or digits ("Sunset+at+the+sea"). */
+/* A run with an escape was encoded by a form, so its pluses are spaces; so are those of a text in which several stand
+ * between letters or digits, and more than white space does: "Sunset+at+the+sea", or a title and a description joined
+ * after they were encoded. */
 static void clean_url(const char *text, size_t len, struct buf *out)
 {
-    size_t inner = 0;
-    for (size_t i = 1; i + 1 < len; i++)
-        inner += text[i] == '+' && isalnum((unsigned char)text[i - 1]) && isalnum((unsigned char)text[i + 1]);
-    bool one_run = inner > 1;
-    for (size_t i = 0; i < len && one_run; i++)
-        one_run = !isspace((unsigned char)text[i]);
+    size_t inner = 0, white = 0;
+    for (size_t i = 0; i < len; i++) {
+        white += isspace((unsigned char)text[i]) != 0;
+        inner += text[i] == '+' && i > 0 && i + 1 < len && isalnum((unsigned char)text[i - 1]) &&
+                 isalnum((unsigned char)text[i + 1]);
+    }
+    bool encoded = inner > 1 && inner > white;
     for (size_t i = 0, end; i < len; i = end) {
         bool escaped = false;
         for (end = i; end < len && !isspace((unsigned char)text[end]); end++)
             escaped = escaped || is_escape(text + end, len - end);
-        if (escaped || one_run)
+        if (escaped || encoded)
             unescape_run(text + i, end - i, true, out);
         else
             buf_append(out, text + i, end - i);

@@ -5,7 +5,9 @@
 #include "common/utf8.h"
 #include "filter/boilerplate.h"
 #include "filter/caption.h"
+#include "filter/dedup.h"
 #include "filter/language.h"
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,8 +24,10 @@ struct filter {
     struct rules rules;
     struct boilerplate *boilerplate;
     struct lexicon *lexicon; /* NULL: any language will do */
+    struct dedup *dedup;     /* NULL: duplicates may pass */
     struct buf caption;      /* cleaned */
     struct buf found;        /* boilerplate in it */
+    struct buf matched;      /* the names of the rules that found it */
     const char *found_last;  /* class of the last */
     uint64_t asked;          /* captions that CLD2 was asked about */
 };
@@ -53,6 +57,8 @@ int filter_open(struct filter **filter, const struct filter_options *options)
         result = boilerplate_open(&f->boilerplate, &f->rules);
     if (result == 0)
         result = open_languages(f, options->languages);
+    if (options->dedup)
+        f->dedup = dedup_new();
     if (result < 0)
         filter_close(filter);
     return result;
@@ -65,11 +71,20 @@ void filter_close(struct filter **filter)
         return;
     boilerplate_close(&f->boilerplate);
     lexicon_close(&f->lexicon);
+    dedup_free(&f->dedup);
     rules_free(&f->rules);
     buf_free(&f->caption);
     buf_free(&f->found);
+    buf_free(&f->matched);
     free(f);
     *filter = NULL;
+}
+
+static void note_rule(struct filter *f, const char *name)
+{
+    if (f->matched.len >= MATCHES_LIMIT || (f->matched.len > 0 && strstr(buf_string(&f->matched), name)))
+        return;
+    buf_printf(&f->matched, "%s%s", f->matched.len ? ", " : "", name);
 }
 
 /* Notes "photographed on <date>": phrases as they were found, of other classes the name, once for a range of dates. */
@@ -77,6 +92,7 @@ static void note_match(void *arg, const struct boilerplate_match *m)
 {
     struct filter *f = arg;
     const char *class = m->rule->class;
+    note_rule(f, m->rule->name);
     bool phrase = strcmp(class, "phrase") == 0;
     if (f->found.len >= MATCHES_LIMIT || (!phrase && f->found_last && strcmp(class, f->found_last) == 0))
         return;
@@ -125,11 +141,11 @@ static void judge_caption(struct filter *f, struct record *r)
         reject_short(r, &all);
         return;
     }
-    f->found.len = 0;
+    f->found.len = f->matched.len = 0;
     f->found_last = NULL;
     boilerplate_take_out(f->boilerplate, text, len, least, &left, note_match, f);
     if (!words_enough(&left, least)) {
-        record_reject(r, "boilerplate: %s", buf_string(&f->found));
+        record_reject(r, "boilerplate: %s (%s)", buf_string(&f->found), buf_string(&f->matched));
         return;
     }
     struct language_verdict v;
@@ -147,19 +163,38 @@ static void clean(struct filter *f, const struct record *r)
     caption_clean(some ? (const char *)r->caption.data : "", some ? r->caption.len : 0, &f->caption);
 }
 
-void filter_record(struct filter *f, struct record *r)
+static int judge_duplicate(struct filter *f, struct record *r)
+{
+    uint64_t first;
+    const struct iovec parts[] = {{buf_string(&f->caption), f->caption.len}, {r->image.data, r->image.len}};
+    struct dedup_hash hash = dedup_hash(parts, record_has(r, FIELD_IMAGE) ? 2 : 1);
+    int result = dedup_add(f->dedup, hash, r->id, &first);
+    if (result == 0)
+        record_reject(r, "duplicate: of %" PRIu64, first);
+    return result < 0 ? -1 : 0;
+}
+
+int filter_record(struct filter *f, struct record *r)
 {
     if (!judge_picture(f, r))
-        return;
+        return 0;
     clean(f, r);
     judge_caption(f, r);
+    if (f->dedup && !record_has(r, FIELD_REJECT) && judge_duplicate(f, r) < 0)
+        return -1;
     if (f->options.clean && record_has(r, FIELD_CAPTION) && !record_has(r, FIELD_REJECT))
         record_set_string(r, FIELD_CAPTION, f->caption.data, f->caption.len);
+    return 0;
 }
 
 uint64_t filter_asked(const struct filter *f)
 {
     return f->asked;
+}
+
+size_t filter_dedup_bytes(const struct filter *f)
+{
+    return dedup_bytes(f->dedup);
 }
 
 struct explanation {
@@ -193,11 +228,10 @@ static void explain_language(struct filter *f, struct explanation *e)
     buf_printf(e->out, ": %s\n", v.accepted ? "wanted" : v.name);
 }
 
-void filter_explain(struct filter *f, const struct record *r, struct buf *out)
+int filter_explain(struct filter *f, struct record *r, struct buf *out)
 {
     struct explanation e = {.filter = f, .out = out};
     struct word_count all = {0}, left;
-    struct record copy = {0};
     clean(f, r);
     buf_printf(out, "caption '%s'\n", buf_string(&f->caption));
     words_count(&all, (const char *)f->caption.data, f->caption.len);
@@ -206,11 +240,10 @@ void filter_explain(struct filter *f, const struct record *r, struct buf *out)
     buf_printf(out, "  %zu words, %zu beside boilerplate\n", all.words, left.words);
     if (f->lexicon)
         explain_language(f, &e);
-    record_copy(&copy, r);
-    filter_record(f, &copy);
-    if (record_has(&copy, FIELD_REJECT))
-        buf_printf(out, "  rejected: %s\n", buf_string(&copy.reject));
+    int result = filter_record(f, r);
+    if (record_has(r, FIELD_REJECT))
+        buf_printf(out, "  rejected: %s\n", buf_string(&r->reject));
     else
         buf_printf(out, "  kept\n");
-    record_free(&copy);
+    return result;
 }

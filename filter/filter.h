@@ -3,8 +3,10 @@
  *   image        not decodable, or over the limits             "image: truncated scan"
  *   aspect       width / height outside the limits             "aspect: 640x200"
  *   short        too few words                                 "short: 2 words"
- *   boilerplate  too few words beside dates, names of files, stock phrases   "boilerplate: photographed on <date>"
+ *   boilerplate  too few words beside dates, names of files, stock phrases
+ *                "boilerplate: photographed on <date> (made with, day month year)", what was found, and the rules
  *   language     not a language that is wanted                 "language: fr"
+ *   duplicate    a record that was kept before (dedup.h)       "duplicate: of 17", the id of the first
  */
 #ifndef ATELIER_FILTER_FILTER_H
 #define ATELIER_FILTER_FILTER_H
@@ -18,7 +20,8 @@ struct filter_options {
     bool clean;            /* records go on with the cleaned caption */
     size_t min_words;      /* of the caption, and of what it says beside boilerplate */
     const char *languages; /* "en", "en,de" or "any" */
-    char **rules_files;    /* added to the compiled-in rules */
+    bool dedup;
+    char **rules_files; /* added to the compiled-in rules */
     size_t rules_file_count;
 };
 
@@ -31,13 +34,17 @@ struct filter;
 int filter_open(struct filter **f, const struct filter_options *options);
 void filter_close(struct filter **f);
 
-/* Judges a record: makes it a tombstone where a rule fails, else sets width and height. */
-void filter_record(struct filter *f, struct record *r);
+/* Judges a record: makes it a tombstone where a rule fails, else sets width and height. 0, or -1: no memory for what
+ * duplicates are found by. */
+int filter_record(struct filter *f, struct record *r);
 
 /* How many captions CLD2 was asked about. */
 uint64_t filter_asked(const struct filter *f);
 
-/* Appends how the verdict on a record comes about, a line a step, for people. */
-void filter_explain(struct filter *f, const struct record *r, struct buf *out);
+/* Bytes that duplicates are found by. */
+size_t filter_dedup_bytes(const struct filter *f);
+
+/* The same, and appends how the verdict comes about, a line a step, for people. */
+int filter_explain(struct filter *f, struct record *r, struct buf *out);
 
 #endif

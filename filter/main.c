@@ -5,6 +5,7 @@
 #include "common/err.h"
 #include "common/stage.h"
 #include "filter/filter.h"
+#include "filter/sample.h"
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,8 @@ enum {
     KEY_REQUIRE,
     KEY_CLEAN,
     KEY_RULES,
+    KEY_DEDUP,
+    KEY_SAMPLE,
     KEY_EXPLAIN
 };
 
@@ -33,13 +36,15 @@ static const struct argp_option options[] = {
     {"require-image", KEY_REQUIRE, NULL, 0, "Reject records that have no picture", 0},
     {"clean", KEY_CLEAN, NULL, 0, "Pass captions on cleaned, as the rules see them", 0},
     {"rules", KEY_RULES, "FILE", 0, "Add the rules and words of FILE (again for more files)", 0},
+    {"dedup", KEY_DEDUP, "exact", 0, "Reject what was kept before, by cleaned caption and bytes of the picture", 0},
+    {"sample", KEY_SAMPLE, "N", 0, "Show N of the kept and N of the rejected records, drawn at random, at the end", 0},
     {"explain", KEY_EXPLAIN, NULL, 0, "Print how each verdict comes about, and write no records", 0},
     {0},
 };
 
 static const char doc[] =
     "Drops captioned pictures that would teach a model nothing."
-    "\vThe first rule that fails names the reason: image, aspect, short, boilerplate, language.\n"
+    "\vThe first rule that fails names the reason: image, aspect, short, boilerplate, language, duplicate.\n"
     "\n"
     "image: no JPEG or PNG, over the limits, or cut short. Structure is read from the first marker to the end mark "
     "without decoding; damage within a scan shows only with --decode, and encode, which decodes all pictures anyway, "
@@ -49,15 +54,19 @@ static const char doc[] =
     "brought to NFKC; a missing caption has none.\n"
     "boilerplate: dates, names of files and stock phrases are taken out, and too few words are left.\n"
     "language: word lists, and CLD2 where they leave a doubt.\n"
+    "duplicate: with --dedup exact; the first is kept, and of several filters each knows its own records alone. Takes "
+    "30 to 38 bytes of memory a kept record, 10 GB for 250 million; the statistics say how much.\n"
     "\n"
     "Examples:\n"
     "  atelier filter --in 'tar:cc/{000..331}.tar' --rejects why.jsonl | atelier tokenize ...\n"
+    "  atelier filter --in 'tsv:yfcc.tsv#caption=title,description&image=path' --dry-run --sample 20\n"
     "  echo 'photographed on 8 July 2008' | atelier filter --in text:- --explain";
 
 struct settings {
     struct filter_options filter;
     bool explain;
     struct filter *f;
+    struct sample sample;
     struct buf text;
 };
 
@@ -127,6 +136,14 @@ static int option(void *self, int key, const char *arg)
     case KEY_RULES:
         add_rules_file(o, arg);
         return 0;
+    case KEY_DEDUP:
+        o->dedup = true;
+        return strcmp(arg, "exact") == 0 ? 0 : err_set(ERR_USAGE, "--dedup: '%s' is not exact, the only kind", arg);
+    case KEY_SAMPLE:
+        if (option_int("sample", arg, 1, 10000, &n) < 0)
+            return -1;
+        s->sample.most = (size_t)n;
+        return 0;
     default:
         s->explain = true;
         return 0;
@@ -151,19 +168,23 @@ static int start(void *self, struct stage_output *out)
 static int process(void *self, struct record *r, struct stage_output *out)
 {
     struct settings *s = self;
-    if (s->explain) {
-        s->text.len = 0;
-        filter_explain(s->f, r, &s->text);
-        if (fwrite(s->text.data, 1, s->text.len, stdout) != s->text.len)
-            return err_sys("standard output");
-    }
-    filter_record(s->f, r);
+    s->text.len = 0;
+    if ((s->explain ? filter_explain(s->f, r, &s->text) : filter_record(s->f, r)) < 0)
+        return -1;
+    if (s->text.len > 0 && fwrite(s->text.data, 1, s->text.len, stdout) != s->text.len)
+        return err_sys("standard output");
+    if (s->sample.most > 0)
+        sample_offer(&s->sample, r);
     return stage_emit(out, r);
 }
 
 static int finish(void *self, struct stage_output *out)
 {
-    stage_count(out, "asked_cld2", filter_asked(((struct settings *)self)->f));
+    struct settings *s = self;
+    stage_count(out, "asked_cld2", filter_asked(s->f));
+    if (s->filter.dedup)
+        stage_count(out, "dedup_bytes", filter_dedup_bytes(s->f));
+    sample_log(&s->sample);
     return 0;
 }
 
@@ -171,6 +192,7 @@ static void close_filter(void *self)
 {
     struct settings *s = self;
     filter_close(&s->f);
+    sample_free(&s->sample);
     buf_free(&s->text);
     for (size_t i = 0; i < s->filter.rules_file_count; i++)
         free(s->filter.rules_files[i]);

@@ -36,7 +36,7 @@ END
 "$filter" --in text:captions.txt --out text:kept.txt --rejects why.jsonl --stats stats.json 2> log
 [ "$(number records) $(number kept) $(number rejected)" = "7 3 4" ] || fail "$(cat stats.json)"
 [ "$(wc -l < kept.txt) $(wc -l < why.jsonl)" = "3 4" ] || fail "$(cat kept.txt why.jsonl)"
-for reason in 'boilerplate: photographed on <date>' 'language: de' 'short: 2 words' 'short: 0 words'; do
+for reason in 'boilerplate: photographed on <date> (made with, day month year)' 'language: de' 'short: 2 words' 'short: 0 words'; do
     grep -qF "$reason" why.jsonl || fail "no '$reason' in: $(cat why.jsonl)"
 done
 grep -qF 'Tom &amp; Jerry' kept.txt || fail "a caption changed without --clean"
@@ -52,7 +52,40 @@ printf '[drop phrase]\nwaves = waves hello\n' > mine.rules
 printf 'waves hello now\n' > waves.txt
 "$filter" --in text:waves.txt --explain --rules mine.rules > out 2> log
 grep -qF "phrase: 'waves hello' (waves, mine.rules:2)" out || fail "$(cat out)"
-grep -qF 'rejected: boilerplate: waves hello' out || fail "$(cat out)"
+grep -qF 'rejected: boilerplate: waves hello (waves)' out || fail "$(cat out)"
+
+# A table with a title and a description, URL-encoded as in YFCC, and pictures beside it.
+mkdir table
+printf 'id\ttitle\tpath\tdescription\n7\tSunset+at+sea\tnone.jpg\tover+the+old+harbour\n8\tdog\n' > table/list.tsv
+"$filter" --clean --in 'tsv:table/list.tsv#caption=title,description&key=id' --out jsonl:kept.jsonl --rejects why.jsonl 2> log
+grep -qF '"key":"7","caption":"Sunset at sea over the old harbour"' kept.jsonl || fail "$(cat kept.jsonl)"
+grep -qF "table/list.tsv:3\",\"reject\":\"tsv: 2 columns, where 'description' is column 4\"" why.jsonl || fail "$(cat why.jsonl)"
+"$filter" --in 'tsv:table/list.tsv#caption=title&image=path' --dry-run --rejects why.jsonl 2> log
+grep -qF 'image: table/none.jpg: No such file' why.jsonl || fail "$(cat why.jsonl)"
+expect 65 "no column 'caption': id,title,path,description" "$filter" --in 'tsv:table/list.tsv#caption=caption' --dry-run
+expect 2 'the columns are missing' "$filter" --in tsv:table/list.tsv --dry-run
+
+# Duplicates: the first is kept, whatever the number of threads, and the memory is told.
+for i in 1 2 3; do
+    for j in 1 2 3 4 5; do echo "two dogs run on the beach in year $j"; done
+    echo "two   dogs run on the beach in year &#49;"
+done > twice.txt
+for threads in 1 4; do
+    "$filter" --threads $threads --dedup exact --in text:twice.txt --out text:once.$threads --rejects why.$threads --stats stats.json 2> log
+done
+cmp once.1 once.4
+cmp why.1 why.4
+[ "$(wc -l < once.1) $(number duplicate)" = "5 13" ] || fail "$(cat once.1 stats.json)"
+[ "$(grep -c '"reject":"duplicate: of 0"' why.1)" = 5 ] || fail "$(cat why.1)"
+[ "$(number dedup_bytes)" -gt 10000 ] || fail "$(cat stats.json)"
+head -n 7 twice.txt | "$filter" --dedup exact --in text:- --explain > out 2> log
+[ "$(grep -c 'rejected: duplicate: of 0' out)" = 2 ] || fail "$(cat out)"
+
+# A dry run counts by rule, writes nothing, and shows some of both kinds.
+"$filter" --dry-run --sample 2 --in text:captions.txt --out text:never.txt --stats stats.json 2> log
+[ ! -e never.txt ] && [ ! -e never.txt.part ] || fail "--dry-run wrote"
+grep -qF '7 records, 3 kept, 4 rejected (boilerplate 1, language 1, short 2)' log || fail "$(cat log)"
+[ "$(grep -c ': kept: captions.txt:' log) $(grep -c ': rejected: captions.txt:' log)" = "2 2" ] || fail "$(cat log)"
 
 # Odd input: nothing, a megabyte, bytes that are no text.
 "$filter" --in text:/dev/null --out text:none.txt --stats stats.json 2> log
@@ -69,5 +102,7 @@ expect 74 'none.rules' "$filter" --rules none.rules --in text:captions.txt --dry
 expect 2 "'english'" "$filter" --lang english --in text:captions.txt --dry-run
 expect 2 "'2:1'" "$filter" --aspect 2:1 --in text:captions.txt --dry-run
 expect 2 "'x'" "$filter" --min-words x --in text:captions.txt --dry-run
+expect 2 "'near'" "$filter" --dedup near --in text:captions.txt --dry-run
+expect 2 '--sample' "$filter" --sample 0 --in text:captions.txt --dry-run
 expect 65 'more than --max-rejects' "$filter" --max-rejects 3 --in text:captions.txt --dry-run
 echo ok
