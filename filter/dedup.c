@@ -61,7 +61,6 @@ struct dedup_hash dedup_hash(const struct iovec *parts, size_t count)
         absorb(&h, words[0], words[1]);
     }
     absorb(&h, secrets[0], secrets[2]);
-    absorb(&h, secrets[1], secrets[3]);
     h.b += !(h.a | h.b); /* zero is taken */
     return h;
 }

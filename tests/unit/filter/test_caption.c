@@ -36,6 +36,7 @@ static void test_cleaning(void **state)
         {"Sunset+at+the+sea Taken+with+an+old+camera", "Sunset at the sea Taken with an old camera"},
         {"Sunset %28Lido%29+by+night taken+by+us", "Sunset (Lido) by night taken by us"},
         {"vitamins A+B+C are in all of it", "vitamins A+B+C are in all of it"},
+        {"C+D", "C+D"},
         {"Sunset%20at%20the+sea%21", "Sunset at the sea!"},
         {"caf%C3%A9+in+Paris by the sea", "café in Paris by the sea"},
         {"100%de C++ 1+1=2 50% off", "100%de C++ 1+1=2 50% off"},

@@ -32,6 +32,11 @@ static void test_growth(void **state)
             assert_int_equal(first, round == 0 ? UINT64_MAX : i);
         }
     }
+    assert_int_equal(dedup_add(d, (struct dedup_hash){1, 5}, 1, &first), 1);
+    assert_int_equal(dedup_add(d, (struct dedup_hash){2, 5}, 2, &first), 1);
+    assert_int_equal(dedup_add(d, (struct dedup_hash){2, 6}, 3, &first), 1);
+    assert_int_equal(dedup_add(d, (struct dedup_hash){2, 5}, 4, &first), 0);
+    assert_int_equal(first, 2);
     assert_in_range(dedup_bytes(d), (size_t)28 * N, (size_t)40 * N);
     dedup_free(&d);
     assert_null(d);
