@@ -101,7 +101,7 @@ static const struct preset {
      "side=64 hidden=32 init-width=32 groups=3 blocks=2 codes=1024 batch=32 steps=20000 lr=1e-3 lr-end=1e-5 "
      "decay=1e-4 clip=1 average=0.999 kl=0 tau-end=0.0625 kmeans=512 entropy=0.5 scale-floor=0.14 augment=none"},
     {TASK_DVAE, "demo",
-     "side=48 hidden=32 init-width=32 groups=3 blocks=1 codes=512 batch=16 steps=2500 lr=2e-3 lr-end=1e-4 "
+     "side=48 hidden=32 init-width=32 groups=3 blocks=1 codes=512 batch=16 steps=2500 lr=3e-3 lr-end=1e-4 "
      "decay=1e-4 clip=1 average=0.99 kl=0 tau-end=0.1 kmeans=512 entropy=0.5 scale-floor=0.14 augment=none"},
     {TASK_PRIOR, "paper",
      "layers=64 heads=62 head-dim=64 text-len=256 kernel=11 batch=1024 steps=430000 lr=4.5e-4 warmup=5000 "
@@ -111,7 +111,7 @@ static const struct preset {
      "layers=8 heads=8 head-dim=32 text-len=64 kernel=7 batch=32 steps=20000 lr=1e-3 lr-end=1e-5 warmup=500 beta1=0.9 "
      "beta2=0.96 decay=4.5e-2 clip=4 v-max=5 average=0.99 average-every=25 bpe-dropout=0.1"},
     {TASK_PRIOR, "demo",
-     "layers=6 heads=6 head-dim=32 text-len=24 kernel=5 batch=16 steps=1000 lr=2e-3 lr-end=2e-5 warmup=50 beta1=0.9 "
+     "layers=6 heads=4 head-dim=32 text-len=24 kernel=5 batch=16 steps=1500 lr=3e-3 lr-end=2e-5 warmup=50 beta1=0.9 "
      "beta2=0.96 decay=4.5e-2 clip=4 v-max=5 average=0.9 average-every=5 bpe-dropout=0.1"},
     {TASK_CLIP, "paper",
      "side=224 patch=32 width=768 layers=12 heads=12 embed=512 context=77 text-width=512 text-layers=12 text-heads=8 "
