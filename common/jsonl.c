@@ -54,7 +54,7 @@ static int source_jsonl_next(void *self, struct record *r)
     }
     record_set_u64(r, FIELD_ID, s->id++);
     if (!record_has(r, FIELD_KEY))
-        record_set_key(r, "%s:%" PRIu64, input_name(s->in), s->number);
+        record_set_line_key(r, input_name(s->in), s->number);
     return 1;
 }
 

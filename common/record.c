@@ -164,6 +164,18 @@ void record_set_key(struct record *r, const char *format, ...)
     va_end(args);
 }
 
+void record_set_line_key(struct record *r, const char *name, uint64_t line)
+{
+    char digits[24], *p = digits + sizeof digits;
+    size_t most = record_fields[FIELD_KEY].limit - sizeof digits;
+    do
+        *--p = (char)('0' + line % 10);
+    while ((line /= 10) > 0);
+    *--p = ':';
+    record_set_string(r, FIELD_KEY, name, utf8_cut(name, strlen(name), most));
+    buf_append(&r->key, p, (size_t)(digits + sizeof digits - p));
+}
+
 void record_reject(struct record *r, const char *format, ...)
 {
     va_list args;

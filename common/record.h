@@ -74,6 +74,7 @@ void record_set_u64(struct record *r, enum field f, uint64_t value);
 void record_set_ints(struct record *r, enum field f, const int32_t *data, size_t len);
 
 void record_set_key(struct record *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void record_set_line_key(struct record *r, const char *name, uint64_t line); /* "name:line" */
 
 /* Sets the caption to the `present` bytes at hand of one that is `whole` bytes long (all of them up to the limit). One
  * over the limit makes the record a tombstone that keeps the caption's beginning. */

@@ -15,10 +15,34 @@ static int append(void *out, const char *data, size_t len)
     return 0;
 }
 
+/* Ids and codes are most of a record's numbers, and few are above 65,535: written here, as msgpack_pack_int32 would. */
+static void pack_ints(msgpack_packer *packer, const struct ints *ints)
+{
+    struct buf *out = packer->data;
+    msgpack_pack_array(packer, ints->len);
+    buf_reserve(out, 3 * ints->len);
+    for (size_t i = 0; i < ints->len; i++) {
+        int32_t value = ints->data[i];
+        if (value < 0 || value > UINT16_MAX) {
+            msgpack_pack_int32(packer, value);
+            buf_reserve(out, 3 * (ints->len - i));
+            continue;
+        }
+        unsigned char *to = out->data + out->len;
+        if (value > UINT8_MAX) {
+            *to++ = 0xCD;
+            *to++ = (unsigned char)(value >> 8);
+        } else if (value > INT8_MAX) {
+            *to++ = 0xCC;
+        }
+        *to++ = (unsigned char)value;
+        out->len = (size_t)(to - out->data);
+    }
+}
+
 static void pack_value(msgpack_packer *packer, const void *value, enum field_type type)
 {
     const struct buf *bytes = value;
-    const struct ints *ints = value;
     switch (type) {
     case TYPE_U64:
         msgpack_pack_uint64(packer, *(const uint64_t *)value);
@@ -38,9 +62,7 @@ static void pack_value(msgpack_packer *packer, const void *value, enum field_typ
         append(packer->data, (const char *)bytes->data, bytes->len);
         break;
     case TYPE_INTS:
-        msgpack_pack_array(packer, ints->len);
-        for (size_t i = 0; i < ints->len; i++)
-            msgpack_pack_int32(packer, ints->data[i]);
+        pack_ints(packer, value);
         break;
     }
 }

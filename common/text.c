@@ -5,7 +5,6 @@
 #include "common/endpoint.h"
 #include "common/input.h"
 #include "common/output.h"
-#include <inttypes.h>
 #include <stdlib.h>
 
 struct text_source {
@@ -40,7 +39,7 @@ static int source_text_next(void *self, struct record *r)
         return got;
     record_clear(r);
     record_set_u64(r, FIELD_ID, s->id++);
-    record_set_key(r, "%s:%" PRIu64, input_name(s->in), s->id);
+    record_set_line_key(r, input_name(s->in), s->id);
     record_set_caption(r, s->line.data, s->line.len, whole);
     return 1;
 }

@@ -246,7 +246,7 @@ static int source_tsv_next(void *self, struct record *r)
         return got;
     record_clear(r);
     record_set_u64(r, FIELD_ID, s->id++);
-    record_set_key(r, "%s:%" PRIu64, input_name(s->in), ++s->number);
+    record_set_line_key(r, input_name(s->in), ++s->number);
     if (whole > MAX_LINE_BYTES)
         record_reject(r, "tsv: a line of %" PRIu64 " bytes, limit %zu", whole, MAX_LINE_BYTES);
     else

@@ -8,6 +8,7 @@
 #include "common/random.h"
 #include "common/record.h"
 #include <limits.h>
+#include <msgpack.h>
 
 /* A record whose fields, sizes and bytes are drawn by `seed`; texts are ASCII. */
 static void draw(struct record *r, uint64_t seed)
@@ -305,12 +306,65 @@ static void test_json(void **state)
     buf_free(&json);
 }
 
+static int append(void *out, const char *data, size_t len)
+{
+    buf_append(out, data, len);
+    return 0;
+}
+
+/* Integers are the bytes that msgpack's own packer gives, about each change of their length. */
+static void test_integers(void **state)
+{
+    (void)state;
+    static const int64_t corners[] = {0,  INT8_MAX, UINT8_MAX, UINT16_MAX, INT32_MAX,
+                                      -1, -32,      -128,      INT16_MIN,  INT32_MIN};
+    struct record r = {0};
+    struct buf got = {0}, expected = {0};
+    msgpack_packer packer;
+    int32_t ints[30];
+    size_t n = 0;
+    for (size_t i = 0; i < sizeof corners / sizeof *corners; i++)
+        for (int64_t x = corners[i] - 1; x <= corners[i] + 1; x++)
+            if (x >= INT32_MIN && x <= INT32_MAX)
+                ints[n++] = (int32_t)x;
+    record_set_ints(&r, FIELD_TOKENS, ints, n);
+    record_pack(&r, &got);
+    msgpack_packer_init(&packer, &expected, append);
+    msgpack_pack_map(&packer, 1);
+    msgpack_pack_str_with_body(&packer, "tokens", 6);
+    msgpack_pack_array(&packer, n);
+    for (size_t i = 0; i < n; i++)
+        msgpack_pack_int32(&packer, ints[i]);
+    assert_int_equal(got.len, expected.len);
+    assert_memory_equal(got.data, expected.data, got.len);
+    buf_free(&got);
+    buf_free(&expected);
+    record_free(&r);
+}
+
+static void test_line_keys(void **state)
+{
+    (void)state;
+    struct record r = {0};
+    char long_name[5000];
+    record_set_line_key(&r, "a.txt", UINT64_MAX);
+    assert_string_equal(buf_string(&r.key), "a.txt:18446744073709551615");
+    record_set_line_key(&r, "", 0);
+    assert_string_equal(buf_string(&r.key), ":0");
+    memset(long_name, 'n', sizeof long_name - 1);
+    long_name[sizeof long_name - 1] = 0;
+    record_set_line_key(&r, long_name, 17);
+    assert_in_range(r.key.len, 4000, record_fields[FIELD_KEY].limit);
+    assert_string_equal(buf_string(&r.key) + r.key.len - 4, "n:17");
+    record_free(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trips),  cmocka_unit_test(test_unknown_fields), cmocka_unit_test(test_cut_anywhere),
         cmocka_unit_test(test_flipped_bits), cmocka_unit_test(test_refused),        cmocka_unit_test(test_tombstones),
-        cmocka_unit_test(test_json),
+        cmocka_unit_test(test_json),         cmocka_unit_test(test_integers),       cmocka_unit_test(test_line_keys),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
