@@ -1,11 +1,13 @@
 /* CLIP's task: pictures and captions in, the symmetric loss out. */
 #include "models/clip.h"
 #include "common/err.h"
+#include "common/log.h"
 #include "common/random.h"
 #include "models/bpe.h"
 #include "models/clip_text.h"
 #include "trainer/pictures.h"
 #include "trainer/trainer.h"
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,12 +30,7 @@ static int open_clip(struct trainer *t)
 {
     const struct settings *s = &t->settings;
     struct clip_task *c = t->model = xcalloc(1, sizeof *c);
-    if (!s->vocab)
-        return err_set(ERR_USAGE, "--vocab FILE is needed");
-    if (!strcmp(s->augment, "paper"))
-        c->augment = AUGMENT_PRIOR;
-    else if (strcmp(s->augment, "none"))
-        return err_set(ERR_USAGE, "--augment %s: none or paper", s->augment);
+    c->augment = strcmp(s->augment, "paper") != 0 ? AUGMENT_NONE : AUGMENT_PRIOR;
     if (bpe_open(&c->bpe, s->vocab) || trainer_keep(s->vocab, s->run, "vocab.json"))
         return -1;
     c->worker = bpe_worker_new(c->bpe);
@@ -44,9 +41,12 @@ static int open_clip(struct trainer *t)
     if (clip_new(&c->clip, t->k, &config, (int)s->batch, true))
         return -1;
     const struct params *p = clip_params(c->clip);
-    while (strcmp(p->list[c->logit_scale].name, "logit_scale"))
+    while (strcmp(p->list[c->logit_scale].name, "logit_scale") != 0)
         c->logit_scale++;
     size_t n = (size_t)s->batch;
+    if (n > dataset_count(t->data))
+        log_warn("--batch %zu, but %s has %" PRIu64 " records: pictures are told from themselves", n, s->data,
+                 dataset_count(t->data));
     c->batch = xcalloc(n, sizeof *c->batch);
     c->pixels = xmalloc(n * (size_t)s->side * s->side * 3 * sizeof *c->pixels);
     c->text = xmalloc(n * (size_t)s->context * sizeof *c->text);

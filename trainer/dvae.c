@@ -29,10 +29,7 @@ static int open_dvae(struct trainer *t)
     struct dvae_task *d = t->model = xcalloc(1, sizeof *d);
     int micro = trainer_micro(t), side = (int)s->side;
     struct dvae_config c = {(int)s->hidden, (int)s->init, (int)s->groups, (int)s->blocks, (int)s->codes};
-    if (!strcmp(s->augment, "paper"))
-        d->augment = AUGMENT_DVAE;
-    else if (strcmp(s->augment, "none"))
-        return err_set(ERR_USAGE, "--augment %s: none or paper", s->augment);
+    d->augment = strcmp(s->augment, "paper") != 0 ? AUGMENT_NONE : AUGMENT_DVAE;
     if (dvae_new(&d->dvae, t->k, &c, side, micro, true))
         return -1;
     size_t pixels = (size_t)micro * side * side * 3, grid = (size_t)dvae_grid(d->dvae);
@@ -43,6 +40,8 @@ static int open_dvae(struct trainer *t)
     d->count = xmalloc((size_t)s->codes * sizeof *d->count);
     int n = micro < SHEET_PICTURES ? micro : SHEET_PICTURES;
     d->shown_count = pictures_first(t->data, d->shown, n);
+    if (d->shown_count == 0)
+        return err_set(ERR_DATA, "%s: no kept record to train on", s->data);
     return d->shown_count < 0 ? -1 : 0;
 }
 

@@ -19,6 +19,7 @@
 
 #define KEPT_LIMIT ((size_t)1 << 30) /* bytes of a vocabulary */
 #define STATE_LIMIT (1u << 20)       /* bytes of a state.json */
+#define SKIPPED_LIMIT 50             /* updates without finite gradients, one after the other */
 
 struct loop {
     struct trainer *t;
@@ -26,6 +27,7 @@ struct loop {
     struct optimizer optimizer;
     struct tensor average; /* slab; data NULL when no average is kept */
     FILE *metrics;
+    int skipped_in_row;
     double clock; /* when the present stretch of training began, less what was elapsed before */
 };
 
@@ -40,20 +42,6 @@ void metrics_add(struct metrics *m, const char *name, double value)
 {
     m->name[m->count] = name;
     m->value[m->count++] = value;
-}
-
-double cosine(double a, double b, double f)
-{
-    return b + (a - b) * 0.5 * (1 + cos(M_PI * fmin(1, fmax(0, f))));
-}
-
-double trainer_progress(const struct trainer *t, int64_t length)
-{
-    if (length)
-        return fmin(1, (double)t->state.step / (double)length);
-    if (t->settings.minutes > 0)
-        return fmin(1, t->state.elapsed / (60 * t->settings.minutes));
-    return fmin(1, (double)t->state.step / (double)t->settings.steps);
 }
 
 int trainer_micro(const struct trainer *t)
@@ -72,42 +60,15 @@ int trainer_keep(const char *from, const char *run, const char *name)
     return rc;
 }
 
-static float step_size(const struct trainer *t)
-{
-    const struct settings *s = &t->settings;
-    double warm = s->warmup ? fmin(1, (double)(t->state.step + 1) / (double)s->warmup) : 1;
-    if (s->plateau)
-        return (float)(warm * s->lr * pow(0.5, (double)t->state.halvings));
-    return (float)(warm * cosine(s->lr, s->lr_end, trainer_progress(t, s->lr_steps)));
-}
-
-/* Halves the step size when a window of updates was no better than the best before it. */
-static void watch_plateau(struct trainer *t, double loss)
-{
-    struct run_state *s = &t->state;
-    s->window_sum += loss;
-    if (!t->settings.plateau || ++s->window < (uint64_t)t->settings.plateau)
-        return;
-    double mean = s->window_sum / (double)s->window;
-    if (s->best_mean > 0 && mean >= s->best_mean && s->halvings < (uint64_t)t->settings.halvings) {
-        s->halvings++;
-        log_info("step %" PRIu64 ": the loss has stopped falling; step size halved to %.3g", s->step,
-                 t->settings.lr * pow(0.5, (double)s->halvings));
-    }
-    if (s->best_mean == 0 || mean < s->best_mean)
-        s->best_mean = mean;
-    s->window = 0;
-    s->window_sum = 0;
-}
-
 static int state_save(const struct run_state *s, const char *dir)
 {
     char text[1024];
     int n = snprintf(text, sizeof text,
                      "{\"step\": %" PRIu64 ", \"position\": %" PRIu64 ", \"elapsed\": %.17g, \"best_mean\": %.17g, "
-                     "\"window_sum\": %.17g, \"window\": %" PRIu64 ", \"halvings\": %" PRIu64 ", \"skipped\": %" PRIu64
-                     "}\n",
-                     s->step, s->position, s->elapsed, s->best_mean, s->window_sum, s->window, s->halvings, s->skipped);
+                     "\"window_sum\": %.17g, \"window\": %" PRIu64 ", \"windows\": %" PRIu64 ", \"halvings\": %" PRIu64
+                     ", \"skipped\": %" PRIu64 "}\n",
+                     s->step, s->position, s->elapsed, s->best_mean, s->window_sum, s->window, s->windows, s->halvings,
+                     s->skipped);
     char *path = xasprintf("%s/state.json", dir);
     int rc = file_write(path, text, (size_t)n);
     free(path);
@@ -119,17 +80,19 @@ static int state_load(struct run_state *s, const char *dir)
     struct buf file = {0};
     char *path = xasprintf("%s/state.json", dir);
     json_error_t error;
-    json_int_t step, position, window, halvings, skipped;
+    json_int_t step, position, window, windows = 0, halvings, skipped;
     int rc = file_read(path, STATE_LIMIT, &file);
     json_t *j = rc ? NULL : json_loadb((const char *)file.data, file.len, 0, &error);
-    if (!rc && (!j || json_unpack_ex(j, &error, 0, "{sI sI sF sF sF sI sI sI}", "step", &step, "position", &position,
-                                     "elapsed", &s->elapsed, "best_mean", &s->best_mean, "window_sum", &s->window_sum,
-                                     "window", &window, "halvings", &halvings, "skipped", &skipped))) {
+    if (!rc &&
+        (!j || json_unpack_ex(j, &error, 0, "{sI sI sF sF sF sI s?I sI sI}", "step", &step, "position", &position,
+                              "elapsed", &s->elapsed, "best_mean", &s->best_mean, "window_sum", &s->window_sum,
+                              "window", &window, "windows", &windows, "halvings", &halvings, "skipped", &skipped))) {
         rc = err_set(ERR_DATA, "%s: %s", path, error.text);
     } else if (!rc) {
         s->step = (uint64_t)step;
         s->position = (uint64_t)position;
         s->window = (uint64_t)window;
+        s->windows = (uint64_t)windows;
         s->halvings = (uint64_t)halvings;
         s->skipped = (uint64_t)skipped;
     }
@@ -157,11 +120,9 @@ static int slab_load(struct params *p, struct tensor slab, const char *dir, cons
     if (!rc) {
         struct params view = *p;
         view.values = slab;
-        rc = params_load(&view, w, "");
+        rc = params_load(&view, w, "") ? err_wrap("%s", path) : 0;
         weights_free(&w);
     }
-    if (rc)
-        err_wrap("%s", path);
     free(path);
     return rc;
 }
@@ -229,6 +190,23 @@ static int open_metrics(struct loop *l)
     return rc;
 }
 
+/* A run that kept no average before begins it from where its weights are. */
+static int load_average(struct loop *l, struct params *p, const char *dir)
+{
+    char *path = xasprintf("%s/average.safetensors", dir);
+    bool there = !access(path, F_OK);
+    free(path);
+    if (there)
+        return slab_load(p, l->average, dir, "average");
+    l->t->k->copy(l->average, p->values, p->total);
+    return 0;
+}
+
+static char *settings_path(const struct trainer *t)
+{
+    return xasprintf("%s/settings.json", t->settings.run);
+}
+
 static int open_run(struct loop *l)
 {
     struct trainer *t = l->t;
@@ -244,9 +222,12 @@ static int open_run(struct loop *l)
     int found = checkpoint_latest(t->settings.run, &dir, &t->state.step);
     int rc = found < 0 ? -1 : 0;
     if (found == 1) {
+        char *settings = settings_path(t);
+        settings_tell_changes(&t->settings, t->bit, settings);
+        free(settings);
         rc = state_load(&t->state, dir) || slab_load(p, p->values, dir, "weights") ||
              slab_load(p, l->optimizer.m, dir, "mean") || slab_load(p, l->optimizer.v, dir, "variance") ||
-             (l->average.data && slab_load(p, l->average, dir, "average"));
+             (l->average.data && load_average(l, p, dir));
         l->optimizer.step = (int)(t->state.step - t->state.skipped);
         if (!rc)
             log_info("%s: goes on from step %" PRIu64, t->settings.run, t->state.step);
@@ -278,7 +259,7 @@ static int lock_run(const struct trainer *t)
 static int write_settings(const struct trainer *t)
 {
     struct buf text = {0};
-    char *path = xasprintf("%s/settings.json", t->settings.run);
+    char *path = settings_path(t);
     settings_to_json(&t->settings, t->bit, &text);
     int rc = file_write(path, text.data, text.len);
     buf_free(&text);
@@ -306,6 +287,26 @@ static void say_metrics(struct loop *l, const struct metrics *m, float lr, float
                  f > 0 ? t->state.elapsed * (1 - f) / f : 0);
 }
 
+/* The optimizer leaves an update out whose gradients are not finite; one now and then does no harm. */
+static int count_skipped(struct loop *l, float norm)
+{
+    struct run_state *s = &l->t->state;
+    if (isfinite(norm)) {
+        l->skipped_in_row = 0;
+        return 0;
+    }
+    s->skipped++;
+    if (l->skipped_in_row++ == 0)
+        log_warn("step %" PRIu64 ": gradients are not finite; update skipped", s->step + 1);
+    if (l->skipped_in_row < SKIPPED_LIMIT)
+        return 0;
+    return err_set(
+        ERR_DATA,
+        "%s: the gradients of %d updates in a row were not finite: the run has diverged. Begin a new one with "
+        "a lower --lr, a longer --warmup or a smaller --clip",
+        l->t->settings.run, SKIPPED_LIMIT);
+}
+
 static int one_step(struct loop *l)
 {
     struct trainer *t = l->t;
@@ -317,7 +318,7 @@ static int one_step(struct loop *l)
     if (l->task->step(t, &m))
         return -1;
     struct optimizer_settings o = {
-        .lr = step_size(t),
+        .lr = schedule_step_size(t),
         .beta1 = (float)s->beta1,
         .beta2 = (float)s->beta2,
         .eps = (float)s->eps,
@@ -326,13 +327,13 @@ static int one_step(struct loop *l)
         .clip_norm = s->clip > 0 ? (float)s->clip : INFINITY,
     };
     float norm = optimizer_step(&l->optimizer, &o);
-    if (!isfinite(norm))
-        t->state.skipped++;
+    if (count_skipped(l, norm))
+        return -1;
     t->state.step++;
     if (l->average.data && t->state.step % (uint64_t)s->average_every == 0)
         t->k->lerp(l->average, p->values, (float)s->average, p->total);
     if (isfinite(m.value[0]))
-        watch_plateau(t, m.value[0]);
+        schedule_watch(t, m.value[0]);
     t->state.elapsed = now() - l->clock;
     say_metrics(l, &m, o.lr, norm, now() - begin);
     return ferror(l->metrics) ? err_sys("%s/metrics.jsonl", s->run) : 0;

@@ -25,7 +25,7 @@ struct command {
     bool preset, json;
 };
 
-static const struct task *const tasks[] = {&task_dvae, &task_prior, &task_clip};
+static const struct task *const tasks[] = {&task_dvae, &task_prior, &task_clip, NULL};
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
@@ -67,11 +67,10 @@ static struct argp_option *make_options(enum task_bit bit)
 static int run(struct command *c)
 {
     struct settings *s = &c->t.settings;
-    if (!c->preset || !s->data || !s->run)
-        return err_set(ERR_USAGE, "--preset NAME, --data URI and --run DIR are needed");
-    if (s->micro && s->batch % s->micro)
-        return err_set(ERR_USAGE, "--batch %lld is not a multiple of --micro %lld", (long long)s->batch,
-                       (long long)s->micro);
+    if (!c->preset)
+        return err_set(ERR_USAGE, "--preset NAME is needed: demo, small or paper");
+    if (settings_check(s, c->t.bit))
+        return -1;
     kernels_set_threads((int)s->threads);
     c->t.k = kernels_cpu();
     if (!c->t.k || dataset_open(&c->t.data, s->data, (size_t)s->memory << 20))
@@ -83,14 +82,14 @@ static void usage(FILE *to)
 {
     fprintf(to,
             "Usage: atelier-trainer TASK [OPTION...]\nTasks (atelier-trainer TASK --help lists the options of one):\n");
-    for (size_t i = 0; i < sizeof tasks / sizeof *tasks; i++)
+    for (size_t i = 0; tasks[i]; i++)
         fprintf(to, "  %-6s %s\n", tasks[i]->name, tasks[i]->doc);
 }
 
 int main(int argc, char **argv)
 {
     struct command c = {0};
-    for (size_t i = 0; argc > 1 && i < sizeof tasks / sizeof *tasks; i++)
+    for (size_t i = 0; argc > 1 && tasks[i]; i++)
         if (!strcmp(argv[1], tasks[i]->name))
             c.task = tasks[i];
     argp_program_version = "atelier-trainer " ATELIER_VERSION;
@@ -100,6 +99,8 @@ int main(int argc, char **argv)
     }
     if (!c.task) {
         bool help = argc > 1 && !strcmp(argv[1], "--help");
+        if (argc > 1 && !help)
+            fprintf(stderr, "atelier-trainer: '%s' is no task\n", argv[1]);
         usage(help ? stdout : stderr);
         return help ? 0 : ERR_USAGE;
     }

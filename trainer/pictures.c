@@ -16,9 +16,13 @@ static int decode_all(struct picture *p, int n)
     }
     if (bad < 0)
         return 0;
-    image_decode(&p[bad].image, p[bad].record.image.data, p[bad].record.image.len, 0, 1);
-    return err_wrap("record %llu (%.*s): picture (filter the set first)", (unsigned long long)p[bad].record.id,
-                    (int)p[bad].record.key.len, (const char *)p[bad].record.key.data);
+    const struct record *r = &p[bad].record;
+    if (record_has(r, FIELD_IMAGE))
+        image_decode(&p[bad].image, r->image.data, r->image.len, 0, 1);
+    else
+        err_set(ERR_DATA, "none; encode drops pictures unless told --keep-image");
+    return err_wrap("record %llu (%.*s): picture (filter the set first)", (unsigned long long)r->id, (int)r->key.len,
+                    (const char *)r->key.data);
 }
 
 int pictures_next(struct dataset *d, uint64_t seed, uint64_t *position, struct picture *p, int n)

@@ -50,8 +50,13 @@ static int find_sizes(struct trainer *t, struct prior_task *p, struct prior_conf
         return -1;
     if (!rc || !record_has(&p->record, FIELD_GRID) || !record_has(&p->record, FIELD_CODES))
         return err_set(ERR_DATA, "%s: records without codes; run them through atelier encode first", s->data);
+    if (s->dropout == 0 && !record_has(&p->record, FIELD_TOKENS))
+        return err_set(ERR_DATA, "%s: records without tokens; run them through atelier tokenize, or give --bpe-dropout",
+                       s->data);
     c->grid = (int)p->record.grid;
     c->image_vocab = p->dvae ? dvae_config(p->dvae)->vocab : (int)s->codes;
+    if (p->dvae && s->codes && s->codes != c->image_vocab)
+        return err_set(ERR_USAGE, "--codes %" PRId64 ", but %s has %d", s->codes, s->dvae, c->image_vocab);
     if (p->dvae && dvae_grid(p->dvae) != c->grid)
         return err_set(ERR_DATA, "%s: codes of a %dx%d grid, but %s makes %dx%d", s->data, c->grid, c->grid, s->dvae,
                        dvae_grid(p->dvae), dvae_grid(p->dvae));
@@ -63,10 +68,6 @@ static int open_prior(struct trainer *t)
     const struct settings *s = &t->settings;
     struct prior_task *p = t->model = xcalloc(1, sizeof *p);
     int micro = trainer_micro(t);
-    if (!s->vocab)
-        return err_set(ERR_USAGE, "--vocab FILE is needed: the vocabulary that made the tokens");
-    if (!s->dvae && !s->codes)
-        return err_set(ERR_USAGE, "--dvae FILE (or --codes V) is needed: how many image codes there are");
     if (bpe_open(&p->bpe, s->vocab) || trainer_keep(s->vocab, s->run, "vocab.json") ||
         (s->dvae && open_dvae_beside(t, p)))
         return -1;
@@ -80,7 +81,7 @@ static int open_prior(struct trainer *t)
     if (find_sizes(t, p, &c) || prior_new(&p->prior, t->k, &c, micro, true))
         return -1;
     p->text = xmalloc((size_t)micro * (size_t)c.text_len * sizeof *p->text);
-    p->image = xmalloc((size_t)micro * (size_t)(c.grid * c.grid) * sizeof *p->image);
+    p->image = xmalloc((size_t)micro * (size_t)c.grid * (size_t)c.grid * sizeof *p->image);
     return p->dvae ? prior_sampler_new(&p->sampler, p->prior, SHEET_CANDIDATES) : 0;
 }
 
@@ -96,9 +97,11 @@ static int fill_pair(struct trainer *t, uint64_t sample, int32_t *text, int32_t 
     const struct settings *s = &t->settings;
     const struct prior_config *c = prior_config(p->prior);
     const struct record *r = &p->record;
-    size_t codes = (size_t)(c->grid * c->grid), views = r->codes.len / codes;
+    size_t codes = (size_t)c->grid * (size_t)c->grid, views = r->codes.len / codes;
     if (!record_has(r, FIELD_CODES) || (int)r->grid != c->grid || !views || r->codes.len % codes)
         return err_set(ERR_DATA, "record %" PRIu64 ": codes of another grid than %dx%d", r->id, c->grid, c->grid);
+    if (s->dropout == 0 && !record_has(r, FIELD_TOKENS))
+        return err_set(ERR_DATA, "record %" PRIu64 ": no tokens", r->id);
     uint64_t seed = (uint64_t)s->seed;
     p->ids.len = 0;
     if (s->dropout > 0)
@@ -135,7 +138,7 @@ static int step_prior(struct trainer *t, struct metrics *m)
             uint64_t sample;
             if (dataset_next(t->data, (uint64_t)t->settings.seed, &t->state.position, &sample, &p->record) ||
                 fill_pair(t, sample, p->text + (size_t)i * (size_t)c->text_len,
-                          p->image + (size_t)i * (size_t)(c->grid * c->grid)))
+                          p->image + (size_t)i * (size_t)c->grid * (size_t)c->grid))
                 return -1;
         }
         struct prior_losses losses;
@@ -163,7 +166,7 @@ static int sheet_prior(struct trainer *t, struct image *sheet)
         return 0;
     const struct prior_config *c = prior_config(p->prior);
     int side = dvae_side(p->dvae), columns = 1 + SHEET_CANDIDATES, row = 0;
-    size_t codes = (size_t)(c->grid * c->grid), picture = (size_t)side * side * 3;
+    size_t codes = (size_t)c->grid * (size_t)c->grid, picture = (size_t)side * side * 3;
     int32_t *text = xmalloc((size_t)c->text_len * sizeof *text),
             *image = xmalloc(codes * (size_t)columns * sizeof *image);
     uint8_t *pictures = xcalloc((size_t)SHEET_CAPTIONS * columns, picture);

@@ -1,12 +1,14 @@
 /* The table of settings, and the presets. */
 #include "trainer/settings.h"
 #include "common/err.h"
+#include "common/log.h"
 #include "common/stage.h"
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define MANY 1e15
+#define BELOW_ONE 0.99999 /* the largest share that is not all: of 1, corrections for a young mean divide by zero */
 #define INT(field, option, tasks, low, high, arg, help)                                                                \
     {                                                                                                                  \
         option, tasks, SETTING_INT, offsetof(struct settings, field), low, high, arg, help                             \
@@ -35,7 +37,8 @@ const struct setting settings_table[] = {
     INT(threads, "threads", TASK_ALL, 0, 1024, "N", "Threads (0: all cores); results do not depend on it"),
     INT(checkpoint_every, "checkpoint-every", TASK_ALL, 1, MANY, "N", "Updates between checkpoints"),
     INT(pictures_every, "pictures-every", TASK_ALL, 0, MANY, "N", "Updates between picture sheets (0: none)"),
-    INT(memory, "memory", TASK_ALL, 1, 1e6, "MIB", "Most memory for records that are not in a store"),
+    INT(memory, "memory", TASK_ALL, 1, 1e6, "MIB",
+        "Most memory for records that are not in a store, and for the pictures of --kmeans"),
     REAL(lr, "lr", TASK_ALL, 0, 10, "Step size, the highest"),
     REAL(lr_end, "lr-end", TASK_ALL, 0, 10, "Step size at the end of its cosine"),
     INT(lr_steps, "lr-steps", TASK_ALL, 0, MANY, "N", "Length of the step size's cosine (0: the whole run)"),
@@ -43,13 +46,13 @@ const struct setting settings_table[] = {
     INT(plateau, "plateau", TASK_ALL, 0, MANY, "N",
         "Halve the step size when the mean loss of N updates has not fallen below the best (0: cosine instead)"),
     INT(halvings, "halvings", TASK_ALL, 0, 100, "N", "Most halvings"),
-    REAL(beta1, "beta1", TASK_ALL, 0, 1, "AdamW: running mean"),
-    REAL(beta2, "beta2", TASK_ALL, 0, 1, "AdamW: running variance"),
-    REAL(eps, "eps", TASK_ALL, 0, 1, "AdamW: added to the deviation"),
+    REAL(beta1, "beta1", TASK_ALL, 0, BELOW_ONE, "AdamW: running mean"),
+    REAL(beta2, "beta2", TASK_ALL, 0, BELOW_ONE, "AdamW: running variance"),
+    REAL(eps, "eps", TASK_ALL, 1e-30, 1, "AdamW: added to the deviation"),
     REAL(decay, "decay", TASK_ALL, 0, 1, "AdamW: decoupled weight decay"),
     REAL(clip, "clip", TASK_ALL, 0, 1e9, "Clip gradients by this global norm (0: never)"),
     REAL(v_max, "v-max", TASK_ALL, 0, 1e30, "Clip the running variance (0: never)"),
-    REAL(average, "average", TASK_ALL, 0, 1, "Running average of the weights: share kept (0: no average)"),
+    REAL(average, "average", TASK_ALL, 0, BELOW_ONE, "Running average of the weights: share kept (0: no average)"),
     INT(average_every, "average-every", TASK_ALL, 1, MANY, "N", "Updates between averagings"),
     INT(side, "side", TASK_DVAE | TASK_CLIP, 8, 4096, "PIXELS", "Side of the pictures"),
     TEXT(augment, "augment", TASK_DVAE | TASK_CLIP, "none|paper", "Pictures as they are (centred), or random crops"),
@@ -57,7 +60,7 @@ const struct setting settings_table[] = {
     INT(init, "init-width", TASK_DVAE, 1, 4096, "N", "n_init: channels of the decoder's first layer"),
     INT(groups, "groups", TASK_DVAE, 1, 8, "N", "Groups of blocks, a 2x2 pooling between each two"),
     INT(blocks, "blocks", TASK_DVAE, 1, 64, "N", "Residual blocks a group"),
-    INT(codes, "codes", TASK_DVAE, 2, 65536, "N", "Codebook size V"),
+    INT(codes, "codes", TASK_DVAE | TASK_PRIOR, 2, 65536, "N", "Codebook size V (prior: where no --dvae tells)"),
     REAL(kl, "kl", TASK_DVAE, 0, 1e6, "Weight of the KL term (beta) once it has risen"),
     INT(kl_steps, "kl-steps", TASK_DVAE, 0, MANY, "N", "Length of its rise (0: the whole run)"),
     REAL(tau, "tau", TASK_DVAE, 1e-3, 100, "Relaxation temperature at the start"),
@@ -156,7 +159,7 @@ void settings_free(struct settings *s)
 int settings_set(struct settings *s, enum task_bit task, const char *name, const char *value)
 {
     for (const struct setting *t = settings_table; t->name; t++) {
-        if (!(t->tasks & task) || strcmp(t->name, name))
+        if (!(t->tasks & task) || strcmp(t->name, name) != 0)
             continue;
         void *at = (char *)s + t->offset;
         if (t->type == SETTING_INT)
@@ -173,7 +176,7 @@ int settings_set(struct settings *s, enum task_bit task, const char *name, const
 int settings_preset(struct settings *s, enum task_bit task, const char *preset)
 {
     for (size_t i = 0; i < sizeof presets / sizeof *presets; i++) {
-        if (presets[i].task != task || strcmp(presets[i].name, preset))
+        if (presets[i].task != task || strcmp(presets[i].name, preset) != 0)
             continue;
         char *values = xstrdup(presets[i].values), *save;
         int rc = 0;
@@ -188,7 +191,66 @@ int settings_preset(struct settings *s, enum task_bit task, const char *preset)
     return err_set(ERR_USAGE, "--preset %s: demo, small or paper", preset);
 }
 
-void settings_to_json(const struct settings *s, enum task_bit task, struct buf *out)
+static int check_multiple(const char *whole, int64_t a, const char *part, int64_t b)
+{
+    return a % b
+               ? err_set(ERR_USAGE, "--%s %lld is not a multiple of --%s %lld", whole, (long long)a, part, (long long)b)
+               : 0;
+}
+
+static int check_dvae(const struct settings *s)
+{
+    int64_t shrinks = (int64_t)1 << (s->groups - 1);
+    if (s->side % shrinks)
+        return err_set(ERR_USAGE, "--side %lld: with --groups %lld it must be a multiple of %lld", (long long)s->side,
+                       (long long)s->groups, (long long)shrinks);
+    int64_t grid = s->side / shrinks, positions = s->kmeans * grid * grid;
+    if (s->kmeans && positions < s->codes)
+        return err_set(ERR_USAGE, "--kmeans %lld: so many pictures have %lld positions, fewer than --codes %lld",
+                       (long long)s->kmeans, (long long)positions, (long long)s->codes);
+    int64_t bytes = s->kmeans * s->side * s->side * 3 * (int64_t)sizeof(float);
+    if (bytes > s->memory << 20)
+        return err_set(ERR_USAGE, "--kmeans %lld: the pictures take %lld MiB; lower it, or raise --memory %lld",
+                       (long long)s->kmeans, (long long)(bytes >> 20), (long long)s->memory);
+    return 0;
+}
+
+static int check_prior(const struct settings *s)
+{
+    if (!s->vocab)
+        return err_set(ERR_USAGE, "--vocab FILE is needed: the vocabulary that made the tokens");
+    if (!s->dvae && !s->codes)
+        return err_set(ERR_USAGE, "--dvae FILE (or --codes V) is needed: how many image codes there are");
+    if (s->kernel % 2 == 0)
+        return err_set(ERR_USAGE, "--kernel %lld: the window has a middle, so it must be odd", (long long)s->kernel);
+    return 0;
+}
+
+static int check_clip(const struct settings *s)
+{
+    if (!s->vocab)
+        return err_set(ERR_USAGE, "--vocab FILE is needed: what turns captions into tokens");
+    if (s->batch < 2)
+        return err_set(ERR_USAGE, "--batch %lld: a picture is told from the others of its batch, so 2 at least",
+                       (long long)s->batch);
+    return check_multiple("side", s->side, "patch", s->patch) || check_multiple("width", s->width, "heads", s->heads) ||
+                   check_multiple("text-width", s->text_width, "text-heads", s->text_heads)
+               ? -1
+               : 0;
+}
+
+int settings_check(const struct settings *s, enum task_bit task)
+{
+    if (!s->data || !s->run)
+        return err_set(ERR_USAGE, "--data URI and --run DIR are needed");
+    if (s->micro && check_multiple("batch", s->batch, "micro", s->micro))
+        return -1;
+    if (strcmp(s->augment, "none") != 0 && strcmp(s->augment, "paper") != 0)
+        return err_set(ERR_USAGE, "--augment %s: none or paper", s->augment);
+    return task == TASK_DVAE ? check_dvae(s) : task == TASK_PRIOR ? check_prior(s) : check_clip(s);
+}
+
+static json_t *make_json(const struct settings *s, enum task_bit task)
 {
     json_t *object = json_object();
     for (const struct setting *t = settings_table; t->name; t++) {
@@ -200,8 +262,35 @@ void settings_to_json(const struct settings *s, enum task_bit task, struct buf *
                             : t->type == SETTING_REAL ? json_real(*(const double *)at)
                                                       : json_string_nocheck(*(char *const *)at));
     }
+    return object;
+}
+
+void settings_to_json(const struct settings *s, enum task_bit task, struct buf *out)
+{
+    json_t *object = make_json(s, task);
     char *text = json_dumps(object, JSON_INDENT(1));
     buf_printf(out, "%s\n", text);
     free(text);
     json_decref(object);
+}
+
+static char *value_text(const json_t *value)
+{
+    return value ? json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(6)) : xstrdup("not given");
+}
+
+void settings_tell_changes(const struct settings *s, enum task_bit task, const char *path)
+{
+    json_t *before = json_load_file(path, 0, NULL), *now = make_json(s, task);
+    for (const struct setting *t = settings_table; json_is_object(before) && t->name; t++) {
+        const json_t *old = json_object_get(before, t->name), *new = json_object_get(now, t->name);
+        if (!(t->tasks & task) || json_equal(old, new) || (!old && !new))
+            continue;
+        char *old_text = value_text(old), *new_text = value_text(new);
+        log_warn("%s: --%s was %s, now it is %s", s->run, t->name, old_text, new_text);
+        free(old_text);
+        free(new_text);
+    }
+    json_decref(before);
+    json_decref(now);
 }

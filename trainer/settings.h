@@ -49,9 +49,13 @@ void settings_init(struct settings *s);
 int settings_preset(struct settings *s, enum task_bit task, const char *preset);
 /* 0, or -1: not a setting of this task, or out of range. */
 int settings_set(struct settings *s, enum task_bit task, const char *name, const char *value);
+/* Whether they make sense together: 0, or -1 naming those that do not. */
+int settings_check(const struct settings *s, enum task_bit task);
 void settings_free(struct settings *s);
 
 /* All settings of the task, as a JSON object. */
 void settings_to_json(const struct settings *s, enum task_bit task, struct buf *out);
+/* Warns of each setting that differs from those that were so kept in `path`, if it is there. */
+void settings_tell_changes(const struct settings *s, enum task_bit task, const char *path);
 
 #endif

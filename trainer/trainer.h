@@ -16,7 +16,7 @@ struct run_state {
     uint64_t position;            /* in the training order */
     double elapsed;               /* seconds of training */
     double best_mean, window_sum; /* plateau detection: the best window's mean loss; the running window */
-    uint64_t window;              /* updates in the running window */
+    uint64_t window, windows;     /* updates in the running window; windows before it */
     uint64_t halvings, skipped;   /* step size halvings; updates skipped because a gradient was not finite */
 };
 
@@ -58,6 +58,11 @@ int trainer_run(struct trainer *t, const struct task *task);
 /* Share of the run that is done, 0 .. 1, by steps or by the clock; and of a schedule of `length` updates (0: the run).
  */
 double trainer_progress(const struct trainer *t, int64_t length);
+/* The step size of the present update. */
+float schedule_step_size(const struct trainer *t);
+/* Counts an update's loss, and halves the step size when the mean of --plateau updates is no better than the best
+ * before it. */
+void schedule_watch(struct trainer *t, double loss);
 /* From a to b along half a cosine, f from 0 to 1. */
 double cosine(double a, double b, double f);
 
