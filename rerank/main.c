@@ -9,6 +9,7 @@
 #include "common/endpoint.h"
 #include "common/err.h"
 #include "common/stage.h"
+#include "common/utf8.h"
 #include "models/clip.h"
 #include "models/clip_text.h"
 #include "models/model_path.h"
@@ -156,13 +157,14 @@ static void score_pending(struct rerank *s)
 
 static int page_group(struct rerank *s)
 {
-    char *caption = xasprintf("%.*s", (int)s->group.caption.len, (const char *)s->group.caption.data);
+    struct buf caption = {0};
+    utf8_append_valid(&caption, s->group.caption.data, s->group.caption.len);
     const struct record *truth =
         s->truth_count ? bsearch(&s->group, s->truths, s->truth_count, sizeof *s->truths, by_caption) : NULL;
-    int rc = page_row(s->page, caption, truth ? &truth->image : NULL);
+    int rc = page_row(s->page, buf_string(&caption), truth ? &truth->image : NULL);
     for (int i = 0; i < s->kept && !rc; i++)
         rc = page_candidate(s->page, &s->best[i]);
-    free(caption);
+    buf_free(&caption);
     return rc;
 }
 

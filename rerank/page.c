@@ -2,6 +2,7 @@
 #include "rerank/page.h"
 #include "common/err.h"
 #include "common/image.h"
+#include "common/utf8.h"
 #include <pango/pangocairo.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,6 +55,19 @@ static void append_escaped(struct buf *b, const char *text)
             buf_append(b, text, 1);
 }
 
+/* What the sheet keeps of a picture: no more than it shows, however large the picture is. Takes `im` over. */
+static struct image shrink(struct image *im)
+{
+    int longest = im->width > im->height ? im->width : im->height;
+    struct image small;
+    if (longest <= CELL)
+        return *im;
+    int w = (int)((int64_t)im->width * CELL / longest), h = (int)((int64_t)im->height * CELL / longest);
+    image_resize_area(im, 0, 0, im->width, im->height, w > 0 ? w : 1, h > 0 ? h : 1, &small);
+    image_free(im);
+    return small;
+}
+
 /* Decodes for the sheet, keeps the file for the page. 0 or -1. */
 static int add_picture(struct page *p, const struct buf *encoded, const char *name, const char *alt,
                        struct image *image)
@@ -71,7 +85,7 @@ static int add_picture(struct page *p, const struct buf *encoded, const char *na
         append_escaped(&p->html, alt);
         buf_printf(&p->html, "\">");
         if (image)
-            *image = im;
+            *image = shrink(&im);
         else
             image_free(&im);
     }
@@ -137,7 +151,7 @@ static void draw_text(cairo_t *c, const char *text, double x, double y, int widt
     pango_layout_set_width(layout, width * PANGO_SCALE);
     pango_layout_set_height(layout, 0); /* one line */
     pango_layout_set_ellipsize(layout, PANGO_ELLIPSIZE_END);
-    pango_layout_set_text(layout, text, (int)strnlen(text, CAPTION_MAX));
+    pango_layout_set_text(layout, text, (int)utf8_cut(text, strlen(text), CAPTION_MAX));
     cairo_move_to(c, x, y);
     pango_cairo_show_layout(c, layout);
     g_object_unref(layout);
@@ -222,7 +236,8 @@ int page_write(struct page *p)
                      "figure{margin:0;text-align:center}img{width:112px;height:112px;object-fit:contain;"
                      "image-rendering:pixelated}figcaption{font-size:.8em;color:#555}</style></head><body>\n<h1>");
     append_escaped(&out, p->title);
-    buf_printf(&out, "</h1>\n<p>%d captions, their best candidates first, each with its score by CLIP.</p>\n", p->count);
+    buf_printf(&out, "</h1>\n<p>%d captions, their best candidates first, each with its score by CLIP.</p>\n",
+               p->count);
     buf_append(&out, p->html.data, p->html.len);
     buf_printf(&out, "%s</body></html>\n", p->count ? "</div></section>\n" : "");
     char *path = xasprintf("%s/index.html", p->dir);

@@ -11,7 +11,8 @@ struct page;
 
 /* Files go to `dir`, pictures to dir/pictures; `title` heads both. `columns`: candidates shown a caption. */
 struct page *page_new(const char *dir, const char *title, int columns);
-/* A caption's row; `truth`: the encoded true picture, or NULL. Then its candidates, best first. 0 or -1. */
+/* A caption's row, its text valid UTF-8; `truth`: the encoded true picture, or NULL. Then its candidates, best first. 0
+ * or -1. */
 int page_row(struct page *p, const char *caption, const struct buf *truth);
 int page_candidate(struct page *p, const struct record *r);
 /* Writes index.html and sheet.png. 0 or -1. */
