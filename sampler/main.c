@@ -128,6 +128,9 @@ static int start(void *self, struct stage_output *out)
     const struct kernels *k = kernels_cpu();
     if (!s->model)
         return err_set(ERR_USAGE, "--model DIR is needed: a run of the prior");
+    if (s->prime_rows >= 0 && !s->prime)
+        return err_set(ERR_USAGE, "--prime-rows %lld needs --prime FILE, the picture that they are of",
+                       (long long)s->prime_rows);
     if (!k || open_models(s, k) || prior_sampler_new(&s->caches, s->prior, (int)s->batch))
         return -1;
     const struct prior_config *c = prior_config(s->prior);
