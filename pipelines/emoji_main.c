@@ -71,7 +71,7 @@ static int put(struct sink *sink, uint64_t id, const char *name, const char *cap
 /* One tone of a gendered role is never trained on, for half of these roles. */
 static bool is_heldout(const struct builder *b, const struct emoji *e)
 {
-    if (!e->people || !e->tone || (strncmp(e->base, "man ", 4) && strncmp(e->base, "woman ", 6)))
+    if (!e->people || !e->tone || (strncmp(e->base, "man ", 4) != 0 && strncmp(e->base, "woman ", 6) != 0))
         return false;
     uint64_t hash = 5381;
     for (const char *p = e->base; *p; p++)
@@ -181,6 +181,8 @@ static int build(struct builder *b)
         left--;
         log_progress("emoji: %d of %d drawn", i + 1, b->emoji.count);
     }
+    if (stage_stopping())
+        return err_set(ERR_AGAIN, "stopped by a signal; nothing was written");
     if (sink_finish(b->train_sink) || sink_finish(b->heldout_sink))
         return -1;
     if (b->train_count == 0)
@@ -217,7 +219,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         break;
     case KEY_SET:
         b->people_only = !strcmp(arg, "people");
-        if (!b->people_only && strcmp(arg, "all"))
+        if (!b->people_only && strcmp(arg, "all") != 0)
             argp_error(state, "--set %s: people or all", arg);
         break;
     case KEY_NOISE:
@@ -236,6 +238,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_END:
         if (!b->out || !b->heldout)
             argp_error(state, "--out and --heldout are needed");
+        else if (!strcmp(b->out, b->heldout))
+            argp_error(state, "--out and --heldout are both '%s': each needs a place of its own", b->out);
         break;
     default:
         return ARGP_ERR_UNKNOWN;
