@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CODES_MOST ((size_t)1 << 24) /* codes above are taken for damage */
+#define CODES_MOST ((size_t)1 << 20) /* no dVAE has more */
 
 static int verify(const char *path)
 {
@@ -71,7 +71,7 @@ static int print_digest(struct store *s)
 static int print_codes(struct store *s)
 {
     struct record r = {0};
-    uint64_t *uses = NULL, all = 0;
+    uint64_t *uses = xcalloc(CODES_MOST, sizeof *uses), all = 0;
     size_t known = 0, used = 0;
     int rc = 0;
     for (uint64_t id = 0; id < store_cursor(s) && rc >= 0; id++) {
@@ -80,11 +80,8 @@ static int print_codes(struct store *s)
             size_t code = (size_t)r.codes.data[i];
             if (code >= CODES_MOST)
                 continue; /* no dVAE's */
-            if (code >= known) {
-                uses = xrealloc(uses, (code + 1) * sizeof *uses);
-                memset(uses + known, 0, (code + 1 - known) * sizeof *uses);
+            if (code >= known)
                 known = code + 1;
-            }
             uses[code]++;
             all++;
         }
