@@ -100,6 +100,29 @@ static void check_sight(const struct kernels *k, const struct attention_shape *s
     free(lse.data);
 }
 
+/* A head's output of one state, and the logarithm of its denominator. */
+struct row {
+    const float *out;
+    float log;
+};
+
+static struct row row_at(struct tensor out, struct tensor lse, int query, int head, const struct attention_shape *s)
+{
+    return (struct row){(float *)out.data + ((size_t)query * s->heads + head) * s->head_dim,
+                        ((float *)lse.data)[head * s->states + query]};
+}
+
+static void check_row(const struct kernels *k, const struct attention_shape *s, int query, int key, float bad,
+                      struct row before, struct row after)
+{
+    bool seen = visible(s, query, key), wrong = !seen && before.log != after.log;
+    for (int i = 0; i < s->head_dim; i++)
+        wrong |= seen ? isnan(bad) && !isnan(after.out[i]) : before.out[i] != after.out[i];
+    if (wrong)
+        fail_msg("%s, mask %d, prefix %d, grid %d, kernel %d: state %d %s state %d's %g", k->name, s->mask, s->prefix,
+                 s->grid, s->kernel, query, seen ? "does not see" : "sees", key, bad);
+}
+
 /* Makes each state's key and value in turn a number that times zero is none: where it is hidden nothing changes; a NaN
  * that is seen shows. */
 static void check_spoiled(const struct kernels *k, const struct attention_shape *s, float bad)
@@ -116,16 +139,9 @@ static void check_spoiled(const struct kernels *k, const struct attention_shape 
         k->attention(changed, logs, qkv, s);
         memcpy(at, kept, sizeof kept);
         for (int query = 0; query < s->states; query++)
-            for (size_t i = query * width; i < (query + 1) * width; i++) {
-                size_t row = i % width / s->head_dim * s->states + query;
-                bool same = !memcmp((float *)out.data + i, (float *)changed.data + i, sizeof(float)) &&
-                            !memcmp((float *)lse.data + row, (float *)logs.data + row, sizeof(float));
-                bool wrong = visible(s, query, key) ? isnan(bad) && !isnan(((float *)changed.data)[i]) : !same;
-                if (wrong)
-                    fail_msg("%s, mask %d, prefix %d, grid %d, kernel %d: state %d gives %g where state %d is %g",
-                             k->name, s->mask, s->prefix, s->grid, s->kernel, query, ((float *)changed.data)[i], key,
-                             bad);
-            }
+            for (int head = 0; head < s->heads; head++)
+                check_row(k, s, query, key, bad, row_at(out, lse, query, head, s),
+                          row_at(changed, logs, query, head, s));
     }
     struct tensor all[] = {qkv, out, changed, lse, logs};
     for (int i = 0; i < 5; i++)
