@@ -127,14 +127,20 @@ benches: $(BENCHES)
 FUZZ_SECONDS ?= 60
 FUZZ_SEEDS_safetensors = tests/golden/vectors
 FUZZ_SEEDS_torch = tests/golden/vectors
+FUZZ_SEEDS_bpe = tests/fuzz/seeds/bpe
+FUZZ_SEEDS_filter = filter $(wildcard ../shared/golden/photos)
 FUZZERS = $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_OBJ = $(patsubst %.c,$(BUILD)/fuzz/%.o,$(wildcard common/*.c models/bpe*.c))
+FUZZ_OBJ = $(addprefix $(BUILD)/fuzz/,$(filter-out filter/main.o,$(patsubst %.cc,%.o,$(patsubst %.c,%.o,\
+	$(wildcard common/*.c models/bpe*.c filter/*.c filter/*.cc)))))
 # OpenMP's header and library, which stage_options.c needs, are gcc's.
 FUZZ_FLAGS = -std=gnu11 -g -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -D_GNU_SOURCE -I. $(PKG_CFLAGS) \
 	-idirafter $(shell $(CC) -print-file-name=include)
 $(BUILD)/fuzz/%.o: %.c
 	@mkdir -p $(@D)
 	@echo "clang $@" && clang $(FUZZ_FLAGS) -MMD -MP -c $< -o $@
+$(BUILD)/fuzz/%.o: %.cc
+	@mkdir -p $(@D)
+	@echo "clang++ $@" && clang++ $(filter-out -std=gnu11,$(FUZZ_FLAGS)) -MMD -MP -c $< -o $@
 $(FUZZERS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/tests/fuzz/%.o $(FUZZ_OBJ)
 	@echo "link $@" && clang -fsanitize=fuzzer,address,undefined $^ $(LIBS) $(shell $(CC) -print-file-name=libgomp.so) -o $@
 fuzz: $(FUZZERS)

@@ -1,9 +1,6 @@
 /*
- * libFuzzer: the first byte picks what the rest is. 0: a vocabulary file, opened and used; up to 127: a text to train
- * on and encode; above: a text for the vocabulary that FUZZ_VOCAB names.
- *
- *     clang -g -O1 -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -I. tests/fuzz/fuzz_bpe.c models/bpe*.c \
- *         common/{err,mem,file}.c $(pkg-config --libs jansson libutf8proc zlib) -lm -o fuzz_bpe
+ * libFuzzer: the first byte picks what it is. '{': a tokenizer.json, opened and used; 0: another vocabulary file behind
+ * it; others up to 127: a text to train on and encode; above: a text for the vocabulary that FUZZ_VOCAB names.
  */
 #include "models/bpe.h"
 #include <stdio.h>
@@ -69,8 +66,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static struct bpe *given;
     if (size == 0)
         return 0;
-    if (data[0] == 0) {
-        open_file(data + 1, size - 1);
+    if (data[0] == 0 || data[0] == '{') {
+        open_file(data + !data[0], size - !data[0]);
         return 0;
     }
     const char *text = (const char *)data + 1, *path = getenv("FUZZ_VOCAB");
