@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# tests/bench/bench_filter.sh: captions a second of CPU with all text rules on, what the rules and CLD2 take, and shards of pictures.
+# tests/bench/bench_filter.sh [CAPTIONS [PHOTOS]]: captions a second of CPU with all text rules on, what the rules and CLD2 take, shards of pictures,
+# and what finding duplicates adds; beside them CLD2 alone, where PYTHON (python3) has pycld2.
 set -eu
 cd "$(dirname "$0")/../.."
 filter=${BUILD:-build}/bin/atelier-filter
@@ -20,12 +21,15 @@ all=$(cpu --in "text:$tmp/captions.txt")
 none=$(cpu --in "text:$tmp/captions.txt" --lang any)
 asked=$(cpu --in "text:$tmp/captions.txt" --lang de)
 "$filter" --in "text:$tmp/captions.txt" --dry-run --stats "$tmp/stats.json" 2> /dev/null
+twice=$(cpu --in "text:$tmp/captions.txt" --dedup exact)
 questions=$(sed -n 's/.*"asked_cld2": \([0-9]*\).*/\1/p' "$tmp/stats.json")
-awk -v n="$n" -v all="$all" -v none="$none" -v asked="$asked" -v q="${questions:-0}" 'BEGIN {
+awk -v n="$n" -v all="$all" -v none="$none" -v asked="$asked" -v q="${questions:-0}" -v twice="$twice" 'BEGIN {
     printf "all text rules            %9.0f captions/s of CPU\n", n / all
+    printf "with --dedup exact        %9.0f captions/s of CPU\n", n / twice
     printf "without the language rule %9.0f captions/s of CPU: that rule takes %.0f%%\n", n / none, 100 * (all - none) / all
     printf "CLD2 asked about %.2f%% of the captions; about all of them (--lang de): %.0f captions/s\n", 100 * q / n, n / asked
 }'
+"${PYTHON:-python3}" tests/bench/bench_filter_peers.py "$tmp/captions.txt" || true
 
 [ -d "$photos" ] || exit 0
 mkdir "$tmp/pictures"
