@@ -147,18 +147,25 @@ fuzz: $(FUZZERS)
 	$(foreach f,$^,mkdir -p $f.found && $f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=4096 -verbosity=0 -print_final_stats=1 \
 		-artifact_prefix=$f. $f.found $(FUZZ_SEEDS_$(patsubst fuzz_%,%,$(notdir $f))) &&) true
 
-SOURCES = $(shell git ls-files '*.c' '*.h')
+SOURCES = $(shell git ls-files '*.c' '*.cc' '*.h')
 lint:
 	@./tests/deps.sh $(DEPS) $(DEPS_LINT)
 	clang-format --dry-run --Werror $(SOURCES)
 	cppcheck -q -j2 --enable=warning,portability,performance --inline-suppr --suppress=missingInclude --suppress=unknownMacro --error-exitcode=1 -I. -DISA=avx2 $(SOURCES)
 	@$(MAKE) --no-print-directory tidy
 
-TIDY = $(patsubst %,$(BUILD)/tidy/%.ok,$(filter %.c,$(SOURCES)))
+TIDY = $(patsubst %,$(BUILD)/tidy/%.ok,$(filter %.c %.cc,$(SOURCES)))
+TIDY_FLAGS = -D_GNU_SOURCE -DISA=avx2 -march=x86-64-v3 -I. $(PKG_CFLAGS)
 tidy: $(TIDY)
-$(BUILD)/tidy/%.c.ok: %.c
+$(BUILD)/tidy/%.c.ok: %.c .clang-tidy
 	@mkdir -p $(@D)
-	clang-tidy --quiet $< -- -std=gnu11 -D_GNU_SOURCE -DISA=avx2 -march=x86-64-v3 -I. $(PKG_CFLAGS)
+	clang-tidy --quiet $< -- -std=gnu11 $(TIDY_FLAGS)
+	@$(CC) -std=gnu11 $(TIDY_FLAGS) -MM -MP -MT $@ -MF $(@:.ok=.d) $<
+	@touch $@
+$(BUILD)/tidy/%.cc.ok: %.cc .clang-tidy
+	@mkdir -p $(@D)
+	clang-tidy --quiet $< -- -std=gnu++17 $(TIDY_FLAGS)
+	@$(CC) -std=gnu++17 $(TIDY_FLAGS) -MM -MP -MT $@ -MF $(@:.ok=.d) $<
 	@touch $@
 
 PREFIX ?= /usr/local
