@@ -38,6 +38,9 @@ static int set(struct link *l, int option, int value)
 static int attach(struct link *l)
 {
     const char *address = l->binds ? l->uri + strlen("bind+") : l->uri;
+    if (strncmp(address, "tcp://", 6) != 0 && strncmp(address, "ipc://", 6) != 0)
+        return err_set(ERR_USAGE, "%s: a link is tcp://HOST:PORT or ipc://PATH, with bind+ in front where it binds",
+                       l->uri);
     uint64_t name = random_number() | 1; /* its first byte must not be zero */
     int64_t limit = LINK_MAX_BODY_BYTES;
     l->context = zmq_ctx_new();

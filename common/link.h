@@ -45,6 +45,9 @@ void *link_socket(const struct link *l);
  * be processed nor rejected. */
 int link_service(struct link *l, double now);
 
+/* Makes a message of the buffer's bytes, which become its own. */
+void link_body(zmq_msg_t *message, struct buf *bytes);
+
 /* Feeder. The body (of DATA, link_wire.h) becomes the link's. link_seal ends what was fed since the one before under
  * one ticket, which comes back when all of it is acknowledged: nothing at once. */
 void link_feed(struct link *l, zmq_msg_t *body, uint32_t items);

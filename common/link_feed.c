@@ -377,6 +377,8 @@ void link_end(struct link *l, uint64_t total)
 bool link_end_is_told(const struct link *l, double now)
 {
     bool all = l->end_was_told;
+    if (!l->ending)
+        return false;
     for (size_t i = 0; i < l->peer_count; i++)
         all = all && (!l->peers[i]->greeted || l->peers[i]->end_confirmed);
     return all || (l->end_was_told && now - l->end_time > END_WAIT_SECONDS) ||

@@ -109,9 +109,6 @@ struct link {
 bool link_send(struct link *l, struct link_peer *peer, struct link_head head, const void *body, size_t len);
 bool link_send_body(struct link *l, struct link_peer *peer, struct link_head head, zmq_msg_t *body);
 
-/* Makes a message of the buffer's bytes, which become its own. */
-void link_body(zmq_msg_t *message, struct buf *bytes);
-
 /* link_feed.c: messages from a worker; what is due; a session that is over. */
 void feed_receive(struct link *l, struct link_peer *peer, const struct link_head *head, zmq_msg_t *body);
 void feed_service(struct link *l, double now);

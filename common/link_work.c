@@ -233,10 +233,14 @@ bool link_end_is_heard(const struct link *l, double now)
     return all || (l->ended && now - l->end_time > END_WAIT_SECONDS);
 }
 
+/* Others go on at once with what is given back. */
 void work_close(struct link *l)
 {
-    for (size_t i = 0; i < l->peer_count; i++)
+    for (size_t i = 0; i < l->peer_count; i++) {
+        for (struct hold *h = l->peers[i]->first; h; h = h->following)
+            answer(l, h, LINK_NACK, LINK_RETURN, "the worker leaves");
         work_reset(l, l->peers[i]);
+    }
     struct link_batch batch;
     while (l->arrived_first && link_take(l, &batch))
         zmq_msg_close(&batch.body);

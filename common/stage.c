@@ -12,15 +12,19 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static volatile sig_atomic_t stop_signal;
 
 struct stage_output {
-    const char *uri;        /* --out */
+    const char *uri; /* --out */
+    struct source *source;
     struct sink *sink;      /* NULL: a run that writes nothing */
     struct output *rejects; /* NULL: not asked for */
     struct stage_counts counts;
     bool counting_upstream; /* a reject that is emitted now came as one from a stage before */
+    bool sink_failed;       /* not the stage or its record */
+    unsigned timeout;       /* seconds that a record may take; 0: any time */
 };
 
 static void on_signal(int number)
@@ -75,7 +79,12 @@ int stage_emit(struct stage_output *out, const struct record *r)
         if (out->rejects != NULL && write_reject(out, r) < 0)
             return -1;
     }
-    return out->sink ? sink_put(out->sink, r) : 0;
+    if (out->sink == NULL)
+        return 0;
+    alarm(0); /* waiting for the next program is no hanging */
+    out->sink_failed = sink_put(out->sink, r) < 0;
+    alarm(out->timeout);
+    return out->sink_failed ? -1 : 0;
 }
 
 const char *stage_output_uri(const struct stage_output *out)
@@ -109,33 +118,80 @@ enum end {
     END_FAILED, /* a record could not be processed or written */
 };
 
-static enum end loop(const struct stage *stage, void *self, struct source *source, struct stage_output *out,
-                     bool progress)
+/* A record takes too long: whoever feeds the link gives it to another, or finds that it hangs them all. */
+static void on_timeout(int number)
+{
+    static const char text[] = "a record took longer than --record-timeout: giving up\n";
+    (void)number;
+    if (write(STDERR_FILENO, text, sizeof text - 1) < 0)
+        _exit(ERR_IO);
+    _exit(ERR_AGAIN);
+}
+
+static int process(const struct stage *stage, void *self, struct record *r, struct stage_output *out)
+{
+    int rc;
+    out->counts.records++;
+    alarm(out->timeout);
+    if (record_has(r, FIELD_REJECT)) {
+        out->counting_upstream = !source_is_foreign(out->source);
+        rc = stage_emit(out, r);
+        out->counting_upstream = false;
+    } else {
+        rc = stage->process(self, r, out);
+    }
+    alarm(0);
+    if (rc < 0 && !out->sink_failed && source_has_batches(out->source))
+        source_fail(out->source, err_code() == ERR_DATA, err_text());
+    return rc;
+}
+
+/* The end of a link's batch: nothing of it stays with the stage, so that it can be acknowledged as a whole. */
+static int end_batch(const struct stage *stage, void *self, struct stage_output *out)
+{
+    if (stage->finish && stage->finish(self, out) < 0)
+        return -1;
+    uint64_t ticket = source_pass(out->source);
+    if (out->sink)
+        return sink_mark(out->sink, ticket);
+    source_acknowledge(out->source, ticket);
+    return 0;
+}
+
+static int take_event(const struct stage *stage, void *self, struct stage_output *out, int event, struct record *r)
+{
+    switch (event) {
+    case SOURCE_BATCH:
+        return end_batch(stage, self, out);
+    case SOURCE_IDLE:
+        return out->sink ? sink_sync(out->sink) : 0;
+    default:
+        return process(stage, self, r, out);
+    }
+}
+
+/* A wait that a signal ended reports an error that is none. */
+static bool was_interrupted(void)
+{
+    return stage_stopping() && err_code() == ERR_AGAIN;
+}
+
+static enum end loop(const struct stage *stage, void *self, struct stage_output *out, bool progress)
 {
     struct record r = {0};
     enum end end = END_SIGNAL;
     while (!stage_stopping()) {
-        int got = source_next(source, &r);
-        if (got <= 0) {
-            /* A wait for input that a signal ended reports an error that is none. */
-            bool interrupted = got < 0 && stage_stopping() && err_code() == ERR_AGAIN;
-            end = got == 0 ? END_INPUT : interrupted ? END_SIGNAL : END_SOURCE;
+        int event = source_next(out->source, &r);
+        if (event == SOURCE_END || event < 0) {
+            end = event == SOURCE_END ? END_INPUT : was_interrupted() ? END_SIGNAL : END_SOURCE;
             break;
         }
-        out->counts.records++;
-        if (record_has(&r, FIELD_REJECT)) {
-            out->counting_upstream = !source_is_foreign(source);
-            got = stage_emit(out, &r);
-            out->counting_upstream = false;
-        } else {
-            got = stage->process(self, &r, out);
-        }
-        if (got < 0) {
-            end = END_FAILED;
+        if (take_event(stage, self, out, event, &r) < 0) {
+            end = was_interrupted() ? END_SIGNAL : END_FAILED;
             break;
         }
         if (progress)
-            show_progress(&out->counts, source);
+            show_progress(&out->counts, out->source);
     }
     record_free(&r);
     return end;
@@ -147,6 +203,8 @@ static enum end finish(const struct stage *stage, void *self, struct stage_outpu
     if (end == END_INPUT) {
         if (stage->finish && stage->finish(self, out) < 0)
             return END_FAILED;
+        if (out->sink)
+            sink_total(out->sink, source_total(out->source, out->counts.records));
         return out->sink && sink_finish(out->sink) < 0 ? END_FAILED : end;
     }
     if (end == END_FAILED || out->sink == NULL || !sink_is_durable(out->sink))
@@ -154,29 +212,51 @@ static enum end finish(const struct stage *stage, void *self, struct stage_outpu
     if (end == END_SOURCE)
         log_error("%s", err_text()); /* before another error takes its place */
     int code = err_code();
-    if (sink_finish(out->sink) < 0)
+    if (sink_stop(out->sink) < 0)
         return END_FAILED;
     if (end == END_SOURCE)
         err_set(code, "what came before was written");
     return end;
 }
 
+/* What comes over a link is acknowledged when it is stored; not every output can say when that is. */
+static int check_ends(const struct stage *stage, bool reads_only, const struct stage_output *out)
+{
+    if (!source_has_batches(out->source))
+        return 0;
+    if (reads_only)
+        return err_set(ERR_USAGE, "%s reads all of its input before it has a result: give it no link as --in",
+                       stage->name);
+    if (out->sink && !sink_has_marks(out->sink))
+        return err_set(ERR_USAGE,
+                       "--out %s: what comes over a link is acknowledged when it is stored, so --out is to be "
+                       "lmdb:PATH or another link",
+                       out->uri);
+    return 0;
+}
+
 static enum end run(const struct stage *stage, void *self, const struct stage_options *o, struct stage_output *out)
 {
-    struct source *source = NULL;
     enum end end = END_FAILED;
-    const struct source_options from = {.from = o->from};
-    bool writes = !o->dry_run && !(stage->reads_only && stage->reads_only(self));
-    const struct sink_options to = {.keep_rejects = o->keep_rejects};
-    if (source_open(&source, o->in, &from) == 0 && (!writes || sink_open(&out->sink, o->out, &to) == 0) &&
+    const struct source_options from = {.from = o->from, .run = o->run};
+    bool reads_only = stage->reads_only && stage->reads_only(self), writes = !o->dry_run && !reads_only;
+    struct sink_options to = {.keep_rejects = o->keep_rejects, .run = o->run, .batch = o->batch};
+    if (source_open(&out->source, o->in, &from) < 0)
+        return end;
+    if (source_has_batches(out->source)) {
+        to.stored = source_acknowledge;
+        to.context = out->source;
+        out->timeout = o->record_timeout;
+    }
+    if ((!writes || sink_open(&out->sink, o->out, &to) == 0) && check_ends(stage, reads_only, out) == 0 &&
         (o->rejects == NULL || output_open(&out->rejects, o->rejects) == 0) &&
         (stage->start == NULL || stage->start(self, out) == 0)) {
         out->counts.start = stage_clock();
+        signal(SIGALRM, on_timeout);
         /* In a pipe the last program alone shows progress: all would write over each other. */
-        end = loop(stage, self, source, out, !writes || strcmp(o->out, "-") != 0);
+        end = loop(stage, self, out, !writes || strcmp(o->out, "-") != 0);
         end = finish(stage, self, out, end);
     }
-    source_close(&source);
     return end;
 }
 
@@ -229,6 +309,7 @@ int stage_main(const struct stage *stage, void *self, int argc, char **argv)
     }
     output_close(&out.rejects);
     sink_close(&out.sink);
+    source_close(&out.source); /* which the sink tells what is stored, until it is closed */
     if (stage->close)
         stage->close(self);
     stage_counts_free(&out.counts);

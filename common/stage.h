@@ -3,7 +3,8 @@
  * progress, statistics, rejects, the end. A stage says what it does to one record; all else is here.
  *
  * Common options: --in URI, --out URI (default -), --from N, --threads N, --log text|json, --stats FILE,
- * --rejects FILE, --max-rejects N|P%, --keep-rejects, --dry-run (process, write nothing but statistics and rejects),
+ * --rejects FILE, --max-rejects N|P%, --keep-rejects, --run NAME, --batch N, --record-timeout S, --dry-run (process,
+ * write nothing but statistics and rejects),
  * --help, --version. Exit codes: err.h.
  * SIGTERM, SIGINT and SIGUSR1 end the loop after the record in hand. A store then commits what it has and the code is 0
  * (130 after SIGINT); any other output is left visibly incomplete (a stream without end mark, FILE.part) and the code
@@ -41,7 +42,8 @@ struct stage {
     /* One record; may change it; emits none, one or more. Records that carry `reject` do not come here: the loop passes
      * them on by itself. 0, or -1 with an error that ends the program (a bad record is rejected instead). */
     int (*process)(void *self, struct record *r, struct stage_output *out);
-    /* After the last record of an input that came to its end: emit what is still held. May be NULL. */
+    /* After the last record of an input that came to its end, and of each batch that came over a link: emit what is
+     * still held. May be NULL. */
     int (*finish)(void *self, struct stage_output *out);
     void (*close)(void *self); /* frees; always called. May be NULL. */
 };

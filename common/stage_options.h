@@ -7,8 +7,10 @@
 #include "common/stage.h"
 
 struct stage_options {
-    const char *in, *out, *stats, *rejects;
+    const char *in, *out, *stats, *rejects, *run;
     uint64_t from;
+    uint32_t batch;          /* records of a link's batch */
+    unsigned record_timeout; /* seconds */
     bool json_log, keep_rejects, dry_run;
     double max_rejects; /* a count, or a share of the records in percent; below 0: any number */
     bool max_rejects_percent;
