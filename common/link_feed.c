@@ -136,12 +136,13 @@ static void take_back(struct feed_batch *b)
     b->passed = false;
 }
 
-/* Cuts a batch that failed into its records: one of them may be what kills workers. */
+/* Cuts a batch that failed into its records, which come first in their order: one of them may be what kills workers. */
 static void split(struct link *l, struct feed_batch *b)
 {
     const unsigned char *data = zmq_msg_data(&b->body);
     size_t len = zmq_msg_size(&b->body);
     struct link_records records = {data, data + len};
+    struct feed_list parts = {0};
     while (link_record_next(&records, &data, &len)) {
         zmq_msg_t body;
         struct buf bytes = {0};
@@ -149,6 +150,11 @@ static void split(struct link *l, struct feed_batch *b)
         link_body(&body, &bytes);
         struct feed_batch *one = add_batch(l, &body, 1, b->origin);
         one->failures = LINK_SPLIT_FAILURES;
+        append(&parts, one);
+    }
+    while (parts.last) {
+        struct feed_batch *one = parts.last;
+        detach(&parts, one);
         wait_first(l, one);
     }
     b->origin->open--;
