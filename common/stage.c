@@ -37,6 +37,11 @@ bool stage_stopping(void)
     return stop_signal != 0;
 }
 
+int stage_stop_signal(void)
+{
+    return stop_signal;
+}
+
 void stage_catch_signals(void)
 {
     /* Once: a second signal ends a program that does not come to its end. No SA_RESTART: waits are to end. */
