@@ -98,6 +98,11 @@ void source_fail(struct source *s, bool permanent, const char *why)
     s->kind->batches->fail(s->self, permanent, why);
 }
 
+void source_leave(struct source *s)
+{
+    s->kind->batches->leave(s->self);
+}
+
 uint64_t source_total(const struct source *s, uint64_t read)
 {
     return s->kind->batches ? s->kind->batches->total(s->self) : s->from + read;

@@ -58,6 +58,7 @@ bool source_has_batches(const struct source *s);
 uint64_t source_pass(struct source *s);                 /* the present batch was put into the sink: its ticket */
 void source_acknowledge(void *source, uint64_t ticket); /* and is stored; from any thread */
 void source_fail(struct source *s, bool permanent, const char *why); /* the present batch failed */
+void source_leave(struct source *s);                                 /* wants no more, gives back what was not passed */
 
 int sink_open(struct sink **s, const char *uri, const struct sink_options *options);
 int sink_put(struct sink *s, const struct record *r);
@@ -88,6 +89,7 @@ struct source_batches {
     uint64_t (*pass)(void *self);
     void (*acknowledge)(void *self, uint64_t ticket);
     void (*fail)(void *self, bool permanent, const char *why);
+    void (*leave)(void *self);
     uint64_t (*total)(const void *self);
 };
 

@@ -122,12 +122,18 @@ static uint64_t source_link_total(const void *self)
     return s->total;
 }
 
-static void source_link_close(void *self)
+static void source_link_leave(void *self)
 {
     struct link_source *s = self;
     if (s->open)
-        close_batch(s);
+        link_port_nack(s->port, close_batch(s), LINK_RETURN, "the worker leaves");
     link_port_retire(s->port);
+}
+
+static void source_link_close(void *self)
+{
+    struct link_source *s = self;
+    source_link_leave(s);
     link_port_close(&s->port);
     free(s);
 }
@@ -208,16 +214,19 @@ static int sink_link_finish(void *self)
 {
     struct link_sink *s = self;
     /* Who was told that all is stored has nothing on its way but copies. */
-    if (!s->relays && (feed_and_seal(s, 0) < 0 || link_port_drain(s->port, STOP_SECONDS) < 0))
-        return -1;
+    if (!s->relays) {
+        int all = feed_and_seal(s, 0) < 0 ? -1 : link_port_drain(s->port, STOP_SECONDS);
+        if (all <= 0)
+            return all < 0 ? -1 : err_set(ERR_AGAIN, "stopped by a signal before all was stored");
+    }
     return link_port_end(s->port, s->total);
 }
 
-/* A batch that came over a link and was not finished is given back there, and goes nowhere from here. */
+/* What is not stored by then comes again: from where it came, or from the store's cursor on. */
 static int sink_link_stop(void *self)
 {
     struct link_sink *s = self;
-    return link_port_drain(s->port, STOP_SECONDS);
+    return link_port_drain(s->port, STOP_SECONDS) < 0 ? -1 : 0;
 }
 
 static void sink_link_close(void *self)
@@ -231,6 +240,7 @@ static void sink_link_close(void *self)
 static const struct source_batches link_batches = {.pass = source_link_pass,
                                                    .acknowledge = source_link_acknowledge,
                                                    .fail = source_link_fail,
+                                                   .leave = source_link_leave,
                                                    .total = source_link_total};
 const struct source_kind source_link = {.scheme = "://",
                                         .open = source_link_open,

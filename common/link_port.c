@@ -295,7 +295,7 @@ int link_port_drain(struct link_port *p, double seconds)
             break;
         wait_change(p, WAIT_MS);
     }
-    int rc = p->failed || p->counts.open_items > 0 ? failure(p) : 0;
+    int rc = p->failed ? failure(p) : p->counts.open_items == 0;
     pthread_mutex_unlock(&p->lock);
     return rc;
 }

@@ -25,7 +25,8 @@ void link_port_close(struct link_port **p); /* a NULL inside is passed over */
 /* Feeder. The body becomes the port's. 0, or -1: the link failed, or the program was told to stop. */
 int link_port_feed(struct link_port *p, zmq_msg_t *body, uint32_t items);
 void link_port_seal(struct link_port *p, uint64_t ticket);
-/* Waits until all is acknowledged: 0, or -1 as above. After a stop it waits on, for `seconds` at most. */
+/* Waits until all is acknowledged: 1, or -1 the link failed. After a stop it waits on for `seconds` at most: 0 when
+ * something is left. */
 int link_port_drain(struct link_port *p, double seconds);
 /* Tells all workers that it is the end, and waits until they know it. 0 or -1. */
 int link_port_end(struct link_port *p, uint64_t total);

@@ -146,9 +146,12 @@ static int process(const struct stage *stage, void *self, struct record *r, stru
         rc = stage->process(self, r, out);
     }
     alarm(0);
-    if (rc < 0 && !out->sink_failed && source_has_batches(out->source))
-        source_fail(out->source, err_code() == ERR_DATA, err_text());
-    return rc;
+    if (rc == 0 || out->sink_failed || !source_has_batches(out->source))
+        return rc;
+    /* Bad data is bad everywhere, and this program is as good as before; any other failure may be its own. */
+    bool permanent = err_code() == ERR_DATA;
+    source_fail(out->source, permanent, err_text());
+    return permanent ? 0 : -1;
 }
 
 /* The end of a link's batch: nothing of it stays with the stage, so that it can be acknowledged as a whole. */
@@ -212,6 +215,8 @@ static enum end finish(const struct stage *stage, void *self, struct stage_outpu
             sink_total(out->sink, source_total(out->source, out->counts.records));
         return out->sink && sink_finish(out->sink) < 0 ? END_FAILED : end;
     }
+    if (source_has_batches(out->source))
+        source_leave(out->source); /* others begin at once with what was not begun here */
     if (end == END_FAILED || out->sink == NULL || !sink_is_durable(out->sink))
         return end;
     if (end == END_SOURCE)

@@ -53,7 +53,7 @@ int stage_main(const struct stage *stage, void *self, int argc, char **argv);
 
 /* True after SIGTERM, SIGINT or SIGUSR1; long loops outside stage_main (the trainer) ask it. */
 bool stage_stopping(void);
-int stage_stop_signal(void); /* which one: 0 none */
+int stage_stop_signal(void);    /* which one: 0 none */
 void stage_catch_signals(void); /* for programs that do not use stage_main; ignores SIGPIPE */
 
 /* Numbers in options: 0, or -1 with a usage error that names the option ("side" for --side) and the range. */
