@@ -23,15 +23,23 @@
 struct source;
 struct sink;
 
+/* What links want to know (link.h). */
+struct endpoint_link {
+    const char *keys; /* NULL: none */
+    bool insecure;
+    uint32_t batch; /* records of a batch, where the source is no link */
+};
+
 struct source_options {
     uint64_t from;   /* skip records with a smaller id */
     const char *run; /* identity of the run, told over a link; NULL: none */
+    struct endpoint_link link;
 };
 
 struct sink_options {
     bool keep_rejects;
     const char *run; /* identity of the run, kept in a store, told over a link; NULL: none */
-    uint32_t batch;  /* records of a link's batch, where the source is no link */
+    struct endpoint_link link;
     /* Where the source is a link: called for each ticket (sink_mark) when its records are stored; from any thread. */
     void (*stored)(void *context, uint64_t ticket);
     void *context;

@@ -35,7 +35,7 @@ static int set(struct link *l, int option, int value)
     return zmq_setsockopt(l->socket, option, &value, sizeof value);
 }
 
-static int attach(struct link *l)
+static int attach(struct link *l, const struct link_options *options)
 {
     const char *address = l->binds ? l->uri + strlen("bind+") : l->uri;
     if (strncmp(address, "tcp://", 6) != 0 && strncmp(address, "ipc://", 6) != 0)
@@ -57,6 +57,8 @@ static int attach(struct link *l)
         rc |= set(l, ZMQ_IMMEDIATE, 1) | zmq_setsockopt(l->socket, ZMQ_ROUTING_ID, &name, sizeof name);
     if (rc != 0)
         return err_set(ERR_BUG, "%s: socket options: %s", l->uri, zmq_strerror(errno));
+    if (link_guard_start(l, address, options) < 0)
+        return -1;
     if ((l->binds ? zmq_bind : zmq_connect)(l->socket, address) != 0)
         return err_set(errno == EINVAL || errno == EPROTONOSUPPORT ? ERR_USAGE : ERR_IO, "%s: %s", l->uri,
                        zmq_strerror(errno));
@@ -81,7 +83,7 @@ int link_open(struct link **out, const char *uri, const struct link_options *opt
     l->run = xstrdup(options->run ? options->run : "");
     l->credit_items = options->credit_items;
     l->credit_bytes = options->credit_bytes;
-    if (attach(l) < 0) {
+    if (attach(l, options) < 0) {
         link_close(out);
         return -1;
     }
@@ -103,6 +105,7 @@ void link_close(struct link **pointer)
         zmq_close(l->socket);
     if (l->context)
         zmq_ctx_term(l->context);
+    link_guard_stop(l);
     free(l->uri);
     free(l->run);
     free(l);

@@ -33,9 +33,12 @@ struct link_options {
     enum link_role role;
     const char *run;                     /* identity; both ends' must be equal where both have one; NULL: none */
     uint64_t credit_items, credit_bytes; /* worker: most in its hands, and one batch more; for each feeder */
+    const char *keys;                    /* directory of link_keys_make; NULL: none */
+    bool insecure;                       /* other hosts without keys */
 };
 
-/* "tcp://HOST:PORT" and "ipc://PATH" connect; "bind+" in front binds. 0, or -1 with an error that names the URI. */
+/* "tcp://HOST:PORT" and "ipc://PATH" connect; "bind+" in front binds. Any address but ipc and loopback needs keys, or
+ * `insecure`. 0, or -1 with an error that names the URI. */
 int link_open(struct link **l, const char *uri, const struct link_options *options);
 void link_close(struct link **l); /* a NULL inside is passed over */
 
@@ -70,6 +73,11 @@ void link_nack(struct link *l, uint64_t ticket, enum link_nack kind, const char 
 void link_retire(struct link *l);                           /* wants no more, gives back what was not taken */
 bool link_has_ended(const struct link *l, uint64_t *total); /* a feeder said END */
 bool link_end_is_heard(const struct link *l, double now);   /* from all feeders, or long enough after the first */
+
+/* link_curve.c. Makes a directory of keys (mode 0600): `key`, this host's public and secret one; `allowed`, the public
+ * keys that a binding end admits, one a line; `server`, the public key of the binding end that this host connects to.
+ * With a copy of it on each host all may talk to all. 0 or -1. */
+int link_keys_make(const char *dir);
 
 /* What happened so far, and how things stand. */
 struct link_counts {

@@ -151,8 +151,11 @@ static int sink_link_open(void **self, const char *uri, const struct sink_option
 {
     struct link_sink *s = xcalloc(1, sizeof *s);
     s->relays = options->stored != NULL;
-    s->batch_items = options->batch;
-    struct link_port_options o = {.link = {.role = LINK_FEEDER, .run = options->run},
+    s->batch_items = options->link.batch;
+    struct link_port_options o = {.link = {.role = LINK_FEEDER,
+                                           .run = options->run,
+                                           .keys = options->link.keys,
+                                           .insecure = options->link.insecure},
                                   .pending_items = PENDING_ITEMS,
                                   .pending_bytes = PENDING_BYTES,
                                   .open_items = s->relays ? 0 : WINDOW_ITEMS,

@@ -259,6 +259,7 @@ static void take_nack(struct link *l, struct feed_batch *b, zmq_msg_t *body)
     const char *text = zmq_msg_data(body);
     size_t len = zmq_msg_size(body) - 1;
     enum link_nack kind = text[0];
+    b->holder->leaves = b->holder->leaves || kind == LINK_RETURN;
     char *why = xasprintf("%.*s", (int)(len < WHY_BYTES ? len : WHY_BYTES), text + 1);
     take_back(b);
     l->counts.resent++;
@@ -305,7 +306,8 @@ void feed_receive(struct link *l, struct link_peer *peer, const struct link_head
 
 static bool has_credit(const struct link_peer *p)
 {
-    return p->greeted && !p->unreachable && p->used_items < p->granted_items && p->used_bytes < p->granted_bytes;
+    return p->greeted && !p->unreachable && !p->leaves && p->used_items < p->granted_items &&
+           p->used_bytes < p->granted_bytes;
 }
 
 /* Who gets a batch: of those with credit the one that has least to do; NULL: nobody now. A record that is tried alone

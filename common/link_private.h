@@ -60,6 +60,7 @@ struct link_peer {
     bool greeted;        /* both said HELLO */
     bool unreachable;    /* a message could not be sent since it was heard last */
     double heard, spoke; /* last message from it; last heartbeat, HELLO or END to it */
+    bool leaves;         /* feeder: it gave batches back */
     bool end_confirmed;  /* feeder */
     bool end_said;       /* worker: by this feeder */
 
@@ -82,6 +83,7 @@ struct link {
     bool binds;
     char *uri, *run;
     void *context, *socket;
+    struct link_guard *guard;                /* NULL: no keys are asked for */
     struct link_peer *peers[LINK_MAX_PEERS]; /* one where it connects */
     size_t peer_count;
     struct link_counts counts;
@@ -108,6 +110,11 @@ struct link {
 /* link.c. Sends a message with a body to copy, or with one to hand over: false when it could not be sent. */
 bool link_send(struct link *l, struct link_peer *peer, struct link_head head, const void *body, size_t len);
 bool link_send_body(struct link *l, struct link_peer *peer, struct link_head head, zmq_msg_t *body);
+
+/* link_curve.c. Before bind or connect: sets keys and starts the guard that admits the listed ones alone; refuses other
+ * hosts without. `address`: the URI without "bind+". link_guard_stop comes after the context's end. */
+int link_guard_start(struct link *l, const char *address, const struct link_options *options);
+void link_guard_stop(struct link *l);
 
 /* link_feed.c: messages from a worker; what is due; a session that is over. */
 void feed_receive(struct link *l, struct link_peer *peer, const struct link_head *head, zmq_msg_t *body);

@@ -25,7 +25,7 @@ enum link_type {
 };
 
 enum link_nack {
-    LINK_RETURN = 1, /* not tried: the worker leaves */
+    LINK_RETURN = 1, /* not tried: the worker leaves, and wants no more */
     LINK_RETRY,      /* failed, may succeed elsewhere */
     LINK_PERMANENT,  /* will fail wherever it is tried */
 };

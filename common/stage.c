@@ -248,9 +248,9 @@ static int check_ends(const struct stage *stage, bool reads_only, const struct s
 static enum end run(const struct stage *stage, void *self, const struct stage_options *o, struct stage_output *out)
 {
     enum end end = END_FAILED;
-    const struct source_options from = {.from = o->from, .run = o->run};
+    const struct source_options from = {.from = o->from, .run = o->run, .link = o->link};
     bool reads_only = stage->reads_only && stage->reads_only(self), writes = !o->dry_run && !reads_only;
-    struct sink_options to = {.keep_rejects = o->keep_rejects, .run = o->run, .batch = o->batch};
+    struct sink_options to = {.keep_rejects = o->keep_rejects, .run = o->run, .link = o->link};
     if (source_open(&out->source, o->in, &from) < 0)
         return end;
     if (source_has_batches(out->source)) {

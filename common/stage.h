@@ -3,8 +3,8 @@
  * progress, statistics, rejects, the end. A stage says what it does to one record; all else is here.
  *
  * Common options: --in URI, --out URI (default -), --from N, --threads N, --log text|json, --stats FILE,
- * --rejects FILE, --max-rejects N|P%, --keep-rejects, --run NAME, --batch N, --record-timeout S, --dry-run (process,
- * write nothing but statistics and rejects),
+ * --rejects FILE, --max-rejects N|P%, --keep-rejects, --run NAME, --batch N, --record-timeout S, --keys DIR,
+ * --insecure, --dry-run (process, write nothing but statistics and rejects),
  * --help, --version. Exit codes: err.h.
  * SIGTERM, SIGINT and SIGUSR1 end the loop after the record in hand. A store then commits what it has and the code is 0
  * (130 after SIGINT); any other output is left visibly incomplete (a stream without end mark, FILE.part) and the code

@@ -24,6 +24,8 @@ enum {
     KEY_RUN,
     KEY_BATCH,
     KEY_TIMEOUT,
+    KEY_KEYS,
+    KEY_INSECURE,
     KEY_DRY_RUN
 };
 
@@ -49,6 +51,8 @@ static const struct argp_option common_options[] = {
     {"run", KEY_RUN, "NAME", 0, "The run that the records belong to; links and stores of another are refused", GROUP},
     {"batch", KEY_BATCH, "N", 0, "Records in a batch of a link, from a program that reads from elsewhere (64)", GROUP},
     {"record-timeout", KEY_TIMEOUT, "SECONDS", 0, "Give up when a link's record takes longer (120)", GROUP},
+    {"keys", KEY_KEYS, "DIR", 0, "Keys for links between hosts (atelier keys DIR)", GROUP},
+    {"insecure", KEY_INSECURE, NULL, 0, "Let links reach other hosts without keys", GROUP},
     {"dry-run", KEY_DRY_RUN, NULL, 0, "Process all, write nothing but statistics and rejects", GROUP},
     {0},
 };
@@ -137,12 +141,18 @@ static int read_common(struct stage_options *o, int key, const char *arg)
     case KEY_BATCH:
         if (option_int("batch", arg, 1, 4096, &number) < 0)
             return -1;
-        o->batch = (uint32_t)number;
+        o->link.batch = (uint32_t)number;
         return 0;
     case KEY_TIMEOUT:
         if (option_int("record-timeout", arg, 1, 1 << 20, &number) < 0)
             return -1;
         o->record_timeout = (unsigned)number;
+        return 0;
+    case KEY_KEYS:
+        o->link.keys = arg;
+        return 0;
+    case KEY_INSECURE:
+        o->link.insecure = true;
         return 0;
     default:
         o->dry_run = true;
@@ -187,7 +197,8 @@ void stage_options_parse(const struct stage *stage, void *self, int argc, char *
     snprintf(version, sizeof version, "atelier-%s %s", stage->name, ATELIER_VERSION);
     argp_program_version = version;
     argp_err_exit_status = ERR_USAGE;
-    *options = (struct stage_options){.in = "-", .out = "-", .max_rejects = -1, .batch = 64, .record_timeout = 120};
+    *options =
+        (struct stage_options){.in = "-", .out = "-", .max_rejects = -1, .link.batch = 64, .record_timeout = 120};
     argp_parse(&argp, argc, argv, 0, NULL, &parse);
     argp_program_version = NULL;
 }

@@ -4,12 +4,13 @@
 #ifndef ATELIER_COMMON_STAGE_OPTIONS_H
 #define ATELIER_COMMON_STAGE_OPTIONS_H
 
+#include "common/endpoint.h"
 #include "common/stage.h"
 
 struct stage_options {
     const char *in, *out, *stats, *rejects, *run;
     uint64_t from;
-    uint32_t batch;          /* records of a link's batch */
+    struct endpoint_link link;
     unsigned record_timeout; /* seconds */
     bool json_log, keep_rejects, dry_run;
     double max_rejects; /* a count, or a share of the records in percent; below 0: any number */

@@ -24,11 +24,11 @@
 #define POLL_MS 100
 #define STOP_SECONDS 5.0 /* for what is on its way, after a signal */
 
-enum { KEY_IN = 256, KEY_OUT, KEY_RUN, KEY_LOG };
+enum { KEY_IN = 256, KEY_OUT, KEY_RUN, KEY_KEYS, KEY_INSECURE, KEY_LOG };
 
 struct queue {
-    const char *in, *out, *run;
-    bool json_log;
+    const char *in, *out, *run, *keys;
+    bool insecure, json_log;
     struct link *from, *to;
 };
 
@@ -36,6 +36,8 @@ static const struct argp_option options[] = {
     {"in", KEY_IN, "URI", 0, "Where feeders connect: tcp://HOST:PORT or ipc://PATH", 0},
     {"out", KEY_OUT, "URI", 0, "Where workers connect", 0},
     {"run", KEY_RUN, "NAME", 0, "The run that the records belong to; ends of another are refused", 0},
+    {"keys", KEY_KEYS, "DIR", 0, "Keys for links between hosts (atelier keys DIR)", 0},
+    {"insecure", KEY_INSECURE, NULL, 0, "Let links reach other hosts without keys", 0},
     {"log", KEY_LOG, "FORMAT", 0, "Messages as text (default) or json", 0},
     {0},
 };
@@ -52,6 +54,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_RUN:
         q->run = arg;
+        return 0;
+    case KEY_KEYS:
+        q->keys = arg;
+        return 0;
+    case KEY_INSECURE:
+        q->insecure = true;
         return 0;
     case KEY_LOG:
         q->json_log = strcmp(arg, "json") == 0;
@@ -77,9 +85,13 @@ static int bind_link(struct link **l, const char *uri, const struct link_options
 
 static int open_links(struct queue *q)
 {
-    const struct link_options from = {
-        .role = LINK_WORKER, .run = q->run, .credit_items = CREDIT_ITEMS, .credit_bytes = CREDIT_BYTES};
-    const struct link_options to = {.role = LINK_FEEDER, .run = q->run};
+    const struct link_options from = {.role = LINK_WORKER,
+                                      .run = q->run,
+                                      .credit_items = CREDIT_ITEMS,
+                                      .credit_bytes = CREDIT_BYTES,
+                                      .keys = q->keys,
+                                      .insecure = q->insecure};
+    const struct link_options to = {.role = LINK_FEEDER, .run = q->run, .keys = q->keys, .insecure = q->insecure};
     return bind_link(&q->from, q->in, &from) < 0 || bind_link(&q->to, q->out, &to) < 0 ? -1 : 0;
 }
 
