@@ -98,6 +98,18 @@ void source_fail(struct source *s, bool permanent, const char *why)
     s->kind->batches->fail(s->self, permanent, why);
 }
 
+void source_print(struct source *s, struct buf *out)
+{
+    if (s->kind->print)
+        s->kind->print(s->self, out);
+}
+
+void sink_print(struct sink *s, struct buf *out)
+{
+    if (s->kind->print)
+        s->kind->print(s->self, out);
+}
+
 void source_leave(struct source *s)
 {
     s->kind->batches->leave(s->self);

@@ -61,6 +61,9 @@ bool source_is_foreign(const struct source *s);
 uint64_t source_total(const struct source *s, uint64_t read); /* ids of the whole input, at its end */
 void source_close(struct source **s);
 
+void source_print(struct source *s, struct buf *out); /* metrics */
+void sink_print(struct sink *s, struct buf *out);
+
 /* Sources that hand out batches, which are to be acknowledged: links. */
 bool source_has_batches(const struct source *s);
 uint64_t source_pass(struct source *s);                 /* the present batch was put into the sink: its ticket */
@@ -90,7 +93,8 @@ struct source_kind {
     int (*next)(void *self, struct record *r);
     double (*fraction)(const void *self); /* NULL: unknown */
     void (*close)(void *self);
-    const struct source_batches *batches; /* NULL: none */
+    const struct source_batches *batches;       /* NULL: none */
+    void (*print)(void *self, struct buf *out); /* its metrics (monitor.h), from any thread; NULL: none */
 };
 
 struct source_batches {
@@ -109,9 +113,10 @@ struct sink_kind {
     int (*finish)(void *self);
     int (*stop)(void *self); /* NULL: a part of the records is no valid state */
     void (*close)(void *self);
-    int (*mark)(void *self, uint64_t ticket);  /* NULL: cannot say when records are stored */
-    int (*sync)(void *self);                   /* NULL: nothing to do */
-    void (*total)(void *self, uint64_t total); /* NULL: no use for it */
+    int (*mark)(void *self, uint64_t ticket);   /* NULL: cannot say when records are stored */
+    int (*sync)(void *self);                    /* NULL: nothing to do */
+    void (*total)(void *self, uint64_t total);  /* NULL: no use for it */
+    void (*print)(void *self, struct buf *out); /* its metrics (monitor.h), from any thread; NULL: none */
 };
 
 extern const struct source_kind source_stream, source_jsonl, source_text, source_tsv, source_tar, source_dir,

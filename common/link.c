@@ -77,7 +77,7 @@ static struct link_peer *add_peer(struct link *l, const void *id, size_t id_len)
 int link_open(struct link **out, const char *uri, const struct link_options *options)
 {
     struct link *l = *out = xcalloc(1, sizeof *l);
-    l->role = options->role;
+    l->role = l->counts.role = options->role;
     l->binds = strncmp(uri, "bind+", strlen("bind+")) == 0;
     l->uri = xstrdup(uri);
     l->run = xstrdup(options->run ? options->run : "");

@@ -81,6 +81,7 @@ int link_keys_make(const char *dir);
 
 /* What happened so far, and how things stand. */
 struct link_counts {
+    enum link_role role;
     uint64_t batches, items, bytes; /* fed or received */
     uint64_t settled;               /* batches acknowledged */
     uint64_t resent;                /* batches that went out once more */
@@ -93,5 +94,6 @@ struct link_counts {
     uint64_t open_items, open_bytes;       /* not acknowledged, the pending ones among them */
 };
 const struct link_counts *link_counts(const struct link *l);
+void link_counts_print(const struct link_counts *c, struct buf *out); /* as monitor.h has it */
 
 #endif

@@ -138,6 +138,12 @@ static void source_link_close(void *self)
     free(s);
 }
 
+static void source_link_print(void *self, struct buf *out)
+{
+    struct link_source *s = self;
+    link_port_print(s->port, out);
+}
+
 struct link_sink {
     struct link_port *port;
     bool relays; /* what it gets came over a link */
@@ -240,6 +246,12 @@ static void sink_link_close(void *self)
     free(s);
 }
 
+static void sink_link_print(void *self, struct buf *out)
+{
+    struct link_sink *s = self;
+    link_port_print(s->port, out);
+}
+
 static const struct source_batches link_batches = {.pass = source_link_pass,
                                                    .acknowledge = source_link_acknowledge,
                                                    .fail = source_link_fail,
@@ -249,7 +261,8 @@ const struct source_kind source_link = {.scheme = "://",
                                         .open = source_link_open,
                                         .next = source_link_next,
                                         .close = source_link_close,
-                                        .batches = &link_batches};
+                                        .batches = &link_batches,
+                                        .print = source_link_print};
 const struct sink_kind sink_link = {.scheme = "://",
                                     .open = sink_link_open,
                                     .put = sink_link_put,
@@ -257,4 +270,5 @@ const struct sink_kind sink_link = {.scheme = "://",
                                     .stop = sink_link_stop,
                                     .close = sink_link_close,
                                     .mark = sink_link_mark,
-                                    .total = sink_link_total};
+                                    .total = sink_link_total,
+                                    .print = sink_link_print};

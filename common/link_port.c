@@ -162,6 +162,7 @@ int link_port_open(struct link_port **out, const char *uri, const struct link_po
     struct link_port *p = xcalloc(1, sizeof *p);
     p->link = l;
     p->options = *options;
+    p->counts = *link_counts(l);
     p->wake = eventfd(0, EFD_CLOEXEC);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
@@ -356,9 +357,10 @@ bool link_port_has_ended(struct link_port *p, uint64_t *total)
     return ended;
 }
 
-void link_port_counts(struct link_port *p, struct link_counts *counts)
+void link_port_print(struct link_port *p, struct buf *out)
 {
     pthread_mutex_lock(&p->lock);
-    *counts = p->counts;
+    struct link_counts counts = p->counts;
     pthread_mutex_unlock(&p->lock);
+    link_counts_print(&counts, out);
 }

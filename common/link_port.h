@@ -39,6 +39,6 @@ void link_port_nack(struct link_port *p, uint64_t ticket, enum link_nack kind, c
 void link_port_retire(struct link_port *p);
 bool link_port_has_ended(struct link_port *p, uint64_t *total);
 
-void link_port_counts(struct link_port *p, struct link_counts *counts);
+void link_port_print(struct link_port *p, struct buf *out); /* its counters, as monitor.h has it */
 
 #endif

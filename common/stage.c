@@ -5,6 +5,7 @@
 #include "common/endpoint.h"
 #include "common/err.h"
 #include "common/log.h"
+#include "common/monitor.h"
 #include "common/output.h"
 #include "common/stage_counts.h"
 #include "common/stage_options.h"
@@ -22,9 +23,10 @@ struct stage_output {
     struct sink *sink;      /* NULL: a run that writes nothing */
     struct output *rejects; /* NULL: not asked for */
     struct stage_counts counts;
-    bool counting_upstream; /* a reject that is emitted now came as one from a stage before */
-    bool sink_failed;       /* not the stage or its record */
-    unsigned timeout;       /* seconds that a record may take; 0: any time */
+    bool counting_upstream;  /* a reject that is emitted now came as one from a stage before */
+    bool sink_failed;        /* not the stage or its record */
+    unsigned timeout;        /* seconds that a record may take; 0: any time */
+    struct monitor *monitor; /* NULL: not asked for */
 };
 
 static void on_signal(int number)
@@ -229,6 +231,23 @@ static enum end finish(const struct stage *stage, void *self, struct stage_outpu
     return end;
 }
 
+/* Called by the metrics' thread: numbers alone, which are read as they are. */
+static void print_metrics(void *self, struct buf *out)
+{
+    const struct stage_output *o = self;
+    const struct stage_counts *c = &o->counts;
+    double done = source_fraction(o->source);
+    monitor_add(out, "records_total", "", c->records);
+    monitor_add(out, "kept_total", "", c->kept);
+    monitor_add(out, "rejected_total", "", c->rejected);
+    monitor_add(out, "rejected_upstream_total", "", c->rejected_upstream);
+    if (done >= 0)
+        monitor_add(out, "input_done_permille", "", (uint64_t)(1000 * done));
+    source_print(o->source, out);
+    if (o->sink)
+        sink_print(o->sink, out);
+}
+
 /* What comes over a link is acknowledged when it is stored; not every output can say when that is. */
 static int check_ends(const struct stage *stage, bool reads_only, const struct stage_output *out)
 {
@@ -258,15 +277,20 @@ static enum end run(const struct stage *stage, void *self, const struct stage_op
         to.context = out->source;
         out->timeout = o->record_timeout;
     }
+    const struct monitor_view view = {print_metrics, out};
     if ((!writes || sink_open(&out->sink, o->out, &to) == 0) && check_ends(stage, reads_only, out) == 0 &&
+        (o->metrics == NULL || monitor_open(&out->monitor, o->metrics, o->link.insecure, &view) == 0) &&
         (o->rejects == NULL || output_open(&out->rejects, o->rejects) == 0) &&
         (stage->start == NULL || stage->start(self, out) == 0)) {
         out->counts.start = stage_clock();
         signal(SIGALRM, on_timeout);
+        if (out->monitor)
+            monitor_set_ready(out->monitor);
         /* In a pipe the last program alone shows progress: all would write over each other. */
         end = loop(stage, self, out, !writes || strcmp(o->out, "-") != 0);
         end = finish(stage, self, out, end);
     }
+    monitor_close(&out->monitor);
     return end;
 }
 

@@ -25,6 +25,7 @@ enum {
     KEY_BATCH,
     KEY_TIMEOUT,
     KEY_KEYS,
+    KEY_METRICS,
     KEY_INSECURE,
     KEY_DRY_RUN
 };
@@ -52,7 +53,9 @@ static const struct argp_option common_options[] = {
     {"batch", KEY_BATCH, "N", 0, "Records in a batch of a link, from a program that reads from elsewhere (64)", GROUP},
     {"record-timeout", KEY_TIMEOUT, "SECONDS", 0, "Give up when a link's record takes longer (120)", GROUP},
     {"keys", KEY_KEYS, "DIR", 0, "Keys for links between hosts (atelier keys DIR)", GROUP},
-    {"insecure", KEY_INSECURE, NULL, 0, "Let links reach other hosts without keys", GROUP},
+    {"insecure", KEY_INSECURE, NULL, 0, "Let links and metrics reach other hosts without keys", GROUP},
+    {"metrics", KEY_METRICS, "HOST:PORT", 0, "Serve /metrics, /healthz and /readyz there (or at a socket's PATH)",
+     GROUP},
     {"dry-run", KEY_DRY_RUN, NULL, 0, "Process all, write nothing but statistics and rejects", GROUP},
     {0},
 };
@@ -150,6 +153,9 @@ static int read_common(struct stage_options *o, int key, const char *arg)
         return 0;
     case KEY_KEYS:
         o->link.keys = arg;
+        return 0;
+    case KEY_METRICS:
+        o->metrics = arg;
         return 0;
     case KEY_INSECURE:
         o->link.insecure = true;

@@ -8,7 +8,7 @@
 #include "common/stage.h"
 
 struct stage_options {
-    const char *in, *out, *stats, *rejects, *run;
+    const char *in, *out, *stats, *rejects, *run, *metrics;
     uint64_t from;
     struct endpoint_link link;
     unsigned record_timeout; /* seconds */

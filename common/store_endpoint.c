@@ -4,6 +4,7 @@
 #include "common/endpoint.h"
 #include "common/err.h"
 #include "common/log.h"
+#include "common/monitor.h"
 #include "common/store.h"
 #include <inttypes.h>
 #include <stdlib.h>
@@ -70,7 +71,8 @@ struct store_sink {
     char *path;
     uint64_t known; /* records whose ids it held already */
     const struct sink_options options;
-    uint64_t end; /* over the ids put since the last mark */
+    uint64_t end;       /* over the ids put since the last mark */
+    uint64_t committed; /* as tell_stored saw it */
     struct mark *marks;
     size_t count, cap;
 };
@@ -90,6 +92,7 @@ static void tell_stored(struct store_sink *s)
 {
     uint64_t committed = store_committed(s->store);
     size_t left = 0;
+    __atomic_store_n(&s->committed, committed, __ATOMIC_RELAXED);
     for (size_t i = 0; i < s->count; i++) {
         if (s->marks[i].end <= committed)
             s->options.stored(s->options.context, s->marks[i].ticket);
@@ -128,6 +131,12 @@ static int sink_lmdb_sync(void *self)
         return -1;
     tell_stored(s);
     return 0;
+}
+
+static void sink_lmdb_print(void *self, struct buf *out)
+{
+    const struct store_sink *s = self;
+    monitor_add(out, "store_committed_total", "", __atomic_load_n(&s->committed, __ATOMIC_RELAXED));
 }
 
 static int sink_lmdb_finish(void *self)
@@ -174,4 +183,5 @@ const struct sink_kind sink_lmdb = {.scheme = "lmdb",
                                     .stop = sink_lmdb_stop,
                                     .mark = sink_lmdb_mark,
                                     .sync = sink_lmdb_sync,
+                                    .print = sink_lmdb_print,
                                     .close = sink_lmdb_close};

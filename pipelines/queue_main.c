@@ -11,6 +11,7 @@
 #include "common/err.h"
 #include "common/link.h"
 #include "common/log.h"
+#include "common/monitor.h"
 #include "common/stage.h"
 #include "common/stage_counts.h"
 #include <inttypes.h>
@@ -24,12 +25,13 @@
 #define POLL_MS 100
 #define STOP_SECONDS 5.0 /* for what is on its way, after a signal */
 
-enum { KEY_IN = 256, KEY_OUT, KEY_RUN, KEY_KEYS, KEY_INSECURE, KEY_LOG };
+enum { KEY_IN = 256, KEY_OUT, KEY_RUN, KEY_KEYS, KEY_INSECURE, KEY_METRICS, KEY_LOG };
 
 struct queue {
-    const char *in, *out, *run, *keys;
+    const char *in, *out, *run, *keys, *metrics;
     bool insecure, json_log;
     struct link *from, *to;
+    struct monitor *server;
 };
 
 static const struct argp_option options[] = {
@@ -38,6 +40,7 @@ static const struct argp_option options[] = {
     {"run", KEY_RUN, "NAME", 0, "The run that the records belong to; ends of another are refused", 0},
     {"keys", KEY_KEYS, "DIR", 0, "Keys for links between hosts (atelier keys DIR)", 0},
     {"insecure", KEY_INSECURE, NULL, 0, "Let links reach other hosts without keys", 0},
+    {"metrics", KEY_METRICS, "HOST:PORT", 0, "Serve /metrics, /healthz and /readyz there (or at a socket's PATH)", 0},
     {"log", KEY_LOG, "FORMAT", 0, "Messages as text (default) or json", 0},
     {0},
 };
@@ -60,6 +63,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_INSECURE:
         q->insecure = true;
+        return 0;
+    case KEY_METRICS:
+        q->metrics = arg;
         return 0;
     case KEY_LOG:
         q->json_log = strcmp(arg, "json") == 0;
@@ -93,6 +99,13 @@ static int open_links(struct queue *q)
                                       .insecure = q->insecure};
     const struct link_options to = {.role = LINK_FEEDER, .run = q->run, .keys = q->keys, .insecure = q->insecure};
     return bind_link(&q->from, q->in, &from) < 0 || bind_link(&q->to, q->out, &to) < 0 ? -1 : 0;
+}
+
+static void print_metrics(void *self, struct buf *out)
+{
+    const struct queue *q = self;
+    link_counts_print(link_counts(q->from), out);
+    link_counts_print(link_counts(q->to), out);
 }
 
 /* Batches onwards, acknowledgements back. */
@@ -149,7 +162,13 @@ int main(int argc, char **argv)
     argp_parse(&argp, argc, argv, 0, NULL, &q);
     log_open("queue", q.json_log);
     stage_catch_signals();
-    int rc = open_links(&q) < 0 ? -1 : serve(&q);
+    const struct monitor_view view = {print_metrics, &q};
+    int rc = open_links(&q);
+    if (rc == 0 && q.metrics)
+        rc = monitor_open(&q.server, q.metrics, q.insecure, &view);
+    if (rc == 0 && q.server)
+        monitor_set_ready(q.server);
+    rc = rc < 0 ? -1 : serve(&q);
     if (rc < 0) {
         log_error("%s", err_text());
     } else {
@@ -159,6 +178,7 @@ int main(int argc, char **argv)
                  c->items, c->batches, c->resent, c->deaths, c->poisoned,
                  stage_stopping() ? ", stopped by a signal" : "");
     }
+    monitor_close(&q.server);
     link_close(&q.from);
     link_close(&q.to);
     return rc < 0 ? err_code() : 0;

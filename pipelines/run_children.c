@@ -7,6 +7,7 @@
 #include "common/mem.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,14 +33,19 @@ void children_open(struct children *c, const struct plan *plan)
     /* From the store upwards: whoever starts finds the next one there. */
     for (size_t i = plan->count; i-- > 0;)
         for (unsigned copy = 0; copy < plan->steps[i].copies; copy++)
-            c->list[n++] = (struct child){
-                .step = i, .copy = copy, .log = xasprintf("%s/%zu-%s.%u.log", plan->dir, i, plan->steps[i].name, copy)};
+            c->list[n++] =
+                (struct child){.step = i,
+                               .copy = copy,
+                               .log = xasprintf("%s/%zu-%s.%u.log", plan->dir, i, plan->steps[i].name, copy),
+                               .metrics = xasprintf("%s/%zu-%s.%u.metrics", plan->dir, i, plan->steps[i].name, copy)};
 }
 
 void children_free(struct children *c)
 {
-    for (size_t i = 0; i < c->count; i++)
+    for (size_t i = 0; i < c->count; i++) {
         free(c->list[i].log);
+        free(c->list[i].metrics);
+    }
     free(c->list);
     *c = (struct children){0};
 }
@@ -61,7 +67,11 @@ static _Noreturn void become(char **argv, const char *log, pid_t parent)
 
 static int start(struct children *c, struct child *child, double now)
 {
-    char **argv = plan_argv(&c->plan->steps[child->step], child->step == 0 ? c->stored : 0);
+    char from[24];
+    snprintf(from, sizeof from, "%" PRIu64, c->stored);
+    /* The source begins behind what is stored. */
+    const char *const more[] = {"--metrics", child->metrics, child->step == 0 ? "--from" : NULL, from, NULL};
+    char **argv = plan_argv(&c->plan->steps[child->step], more);
     pid_t parent = getpid(), pid = fork();
     if (pid == 0)
         become(argv, child->log, parent);

@@ -16,7 +16,7 @@ struct child {
     unsigned failures;    /* since something was stored, or since it ran for long */
     double started, next; /* when it was started; when it is to be, if it is still needed then */
     int status;           /* of its last end */
-    char *log;            /* what it says */
+    char *log, *metrics;  /* what it says; the socket of its metrics */
 };
 
 struct children {

@@ -240,15 +240,13 @@ void plan_free(struct plan *p)
     *p = (struct plan){0};
 }
 
-char **plan_argv(const struct plan_step *step, uint64_t from)
+char **plan_argv(const struct plan_step *step, const char *const *more)
 {
     struct words w = {0};
     for (size_t i = 0; i < step->argc; i++)
         add_word(&w, xstrdup(step->argv[i]));
-    if (from > 0) {
-        add_word(&w, xstrdup("--from"));
-        add_word(&w, xasprintf("%llu", (unsigned long long)from));
-    }
+    for (; *more; more++)
+        add_word(&w, xstrdup(*more));
     return w.data;
 }
 

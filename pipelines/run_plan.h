@@ -37,8 +37,8 @@ struct plan {
 int plan_read(struct plan *p, const char *file, const char *bin, const char *dir);
 void plan_free(struct plan *p);
 
-/* The source's command so that it begins behind the ids that are stored: to be freed with plan_argv_free. */
-char **plan_argv(const struct plan_step *step, uint64_t from);
+/* A step's command with more words behind it, NULL the last: to be freed with plan_argv_free. */
+char **plan_argv(const struct plan_step *step, const char *const *more);
 void plan_argv_free(char **argv);
 
 /* A command as a person could type it. */
