@@ -72,8 +72,8 @@ static bool decode(unsigned char *key, const struct buf *text, size_t number)
 /* Answers one request: version, id, domain, address, identity, mechanism, credentials. */
 static bool answer(const struct link_guard *g)
 {
-    char id[256];
-    unsigned char frame[256];
+    char id[256] = {0};
+    unsigned char frame[256] = {0};
     int id_len = 0, index = 0, more = 1;
     bool admitted = false;
     for (; more; index++) {

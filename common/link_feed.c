@@ -126,12 +126,11 @@ void link_seal(struct link *l, uint64_t ticket)
     l->filling = NULL;
 }
 
-/* Takes a batch out of its holder's hands. */
-static void take_back(struct feed_batch *b)
+static void take_back(struct link_peer *holder, struct feed_batch *b)
 {
     if (!b->passed)
-        b->holder->hand_items -= b->items;
-    detach(&b->holder->held, b);
+        holder->hand_items -= b->items;
+    detach(&holder->held, b);
     b->holder = NULL;
     b->passed = false;
 }
@@ -214,7 +213,7 @@ void feed_reset(struct link *l, struct link_peer *peer, bool blame)
     }
     while (peer->held.last) {
         struct feed_batch *b = peer->held.last;
-        take_back(b);
+        take_back(peer, b);
         l->counts.resent++;
         if (blame && b == guilty)
             fail(l, b, false, "the worker died or hung");
@@ -242,7 +241,7 @@ static void take_ping(struct link *l, struct link_peer *peer, const struct link_
     for (struct feed_batch *b = peer->held.last; b; b = before) {
         before = b->previous;
         if (!b->named && b->sequence <= head->sequence) {
-            take_back(b);
+            take_back(peer, b);
             peer->used_items -= b->items;
             peer->used_bytes -= b->bytes;
             l->counts.resent++;
@@ -254,14 +253,14 @@ static void take_ping(struct link *l, struct link_peer *peer, const struct link_
     link_send(l, peer, pong, NULL, 0);
 }
 
-static void take_nack(struct link *l, struct feed_batch *b, zmq_msg_t *body)
+static void take_nack(struct link *l, struct link_peer *peer, struct feed_batch *b, zmq_msg_t *body)
 {
     const char *text = zmq_msg_data(body);
     size_t len = zmq_msg_size(body) - 1;
-    enum link_nack kind = text[0];
-    b->holder->leaves = b->holder->leaves || kind == LINK_RETURN;
+    enum link_nack kind = (unsigned char)text[0];
+    peer->leaves = peer->leaves || kind == LINK_RETURN;
     char *why = xasprintf("%.*s", (int)(len < WHY_BYTES ? len : WHY_BYTES), text + 1);
-    take_back(b);
+    take_back(peer, b);
     l->counts.resent++;
     if (kind == LINK_RETURN)
         wait_first(l, b);
@@ -287,9 +286,9 @@ void feed_receive(struct link *l, struct link_peer *peer, const struct link_head
         } else if (b == NULL || b->holder != peer || b->attempt != head->attempt) {
             l->counts.stale++;
         } else if (head->type == LINK_NACK) {
-            take_nack(l, b, body);
+            take_nack(l, peer, b, body);
         } else {
-            take_back(b);
+            take_back(peer, b);
             struct feed_origin *origin = b->origin;
             remove_batch(l, b);
             close_one(l, origin);

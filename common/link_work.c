@@ -20,10 +20,10 @@ static void release(struct hold *h)
     h->peer->ping_due = --h->peer->hands == 0;
 }
 
-static void detach(struct hold *h)
+static void detach(struct link_peer *peer, struct hold *h)
 {
-    *(h->previous ? &h->previous->following : &h->peer->first) = h->following;
-    *(h->following ? &h->following->previous : &h->peer->last) = h->previous;
+    *(h->previous ? &h->previous->following : &peer->first) = h->following;
+    *(h->following ? &h->following->previous : &peer->last) = h->previous;
     h->peer = NULL;
 }
 
@@ -33,7 +33,7 @@ static void let_go(struct link *l, struct hold *h)
     if (h->peer) {
         if (in_hand(h))
             release(h);
-        detach(h);
+        detach(h->peer, h);
     }
     l->counts.open_items -= h->items;
     l->counts.open_bytes -= h->bytes;
@@ -177,7 +177,7 @@ void work_reset(struct link *l, struct link_peer *peer)
         if (h->state == HOLD_ARRIVED)
             let_go(l, h);
         else
-            detach(h); /* it is being worked on: who holds the ticket will come with it */
+            detach(peer, h); /* it is being worked on: who holds the ticket will come with it */
     }
 }
 

@@ -128,7 +128,7 @@ static int serve(struct queue *q)
     zmq_pollitem_t items[2] = {{.socket = link_socket(q->from), .events = ZMQ_POLLIN},
                                {.socket = link_socket(q->to), .events = ZMQ_POLLIN}};
     bool ending = false, stopping = false;
-    double now = stage_clock(), deadline = 0;
+    double now, deadline = 0;
     do {
         uint64_t total;
         zmq_poll(items, 2, POLL_MS);

@@ -124,18 +124,27 @@ static int check(struct plan *p, const char *file)
     return 0;
 }
 
+/* FNV-1a of a text with its end. */
+static void hash_text(uint64_t *hash, const char *text)
+{
+    do
+        *hash = (*hash ^ (unsigned char)*text) * 0x100000001b3ull;
+    while (*text++);
+}
+
 static void hash_file(uint64_t *hash, const char *name)
 {
     struct stat st;
     struct buf content = {0};
+    char facts[48];
+    uint32_t crc = 0;
     if (stat(name, &st) != 0 || !S_ISREG(st.st_mode))
         return;
-    uint64_t facts[2] = {(uint64_t)st.st_size, 0};
     if (st.st_size <= MAX_HASHED_BYTES && file_read(name, MAX_HASHED_BYTES, &content) == 0)
-        facts[1] = crc32c(0, content.data, content.len);
+        crc = crc32c(0, content.data, content.len);
     buf_free(&content);
-    for (size_t i = 0; i < sizeof facts; i++)
-        *hash = (*hash ^ ((unsigned char *)facts)[i]) * 0x100000001b3ull;
+    snprintf(facts, sizeof facts, "%lld %08x", (long long)st.st_size, crc);
+    hash_text(hash, facts);
 }
 
 /* The run's identity: all words of the file but the numbers of copies, and the files that they name. */
@@ -146,8 +155,7 @@ static void identify(struct plan *p)
         for (size_t j = 0; j < p->steps[i].argc; j++) {
             const char *word = p->steps[i].argv[j], *value = word + strcspn(word, "=:");
             struct names files = {0};
-            for (const char *c = word; c == word || c[-1]; c++)
-                hash = (hash ^ (unsigned char)*c) * 0x100000001b3ull;
+            hash_text(&hash, word);
             if (expand_braces(&files, *value ? value + 1 : word) == 0)
                 for (size_t k = 0; k < files.count; k++)
                     hash_file(&hash, files.name[k]);

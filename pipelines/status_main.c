@@ -160,8 +160,8 @@ static void show(const struct programs *p)
     printf("\n%" PRIu64 " stored, %.0f a second", store->now.stored, rate);
     if (rate > 0 && source->now.done_permille > 0) {
         double total = (double)source->now.records * 1000 / (double)source->now.done_permille;
-        double left = total > (double)store->now.stored ? (total - (double)store->now.stored) / rate : 0;
-        printf(", about %.0f in all, %.0f:%02.0f left", total, left / 60 - 0.5, (double)((long)left % 60));
+        long left = total > (double)store->now.stored ? (long)((total - (double)store->now.stored) / rate) : 0;
+        printf(", about %.0f in all, %ld:%02ld left", total, left / 60, left % 60);
     }
     printf("\n");
 }
