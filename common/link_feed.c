@@ -86,7 +86,8 @@ static void remove_batch(struct link *l, struct feed_batch *b)
 static void push_settled(struct link *l, uint64_t ticket)
 {
     if (l->settled_first + l->settled_count == l->settled_cap) {
-        memmove(l->settled, l->settled + l->settled_first, l->settled_count * sizeof *l->settled);
+        if (l->settled_first > 0)
+            memmove(l->settled, l->settled + l->settled_first, l->settled_count * sizeof *l->settled);
         l->settled_first = 0;
         if (2 * l->settled_count >= l->settled_cap) {
             l->settled_cap = l->settled_cap ? 2 * l->settled_cap : 64;
