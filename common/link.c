@@ -2,8 +2,9 @@
  * The link's socket, its sessions and the way of messages (link.h). What a feeder and a worker do with them is in
  * link_feed.c and link_work.c.
  *
- * Facts of libzmq that shape this: it drops messages when a connection breaks, silently; ROUTER drops those to unknown
- * peers unless MANDATORY; it replays old ones after a reconnect unless IMMEDIATE; closing waits for ever unless LINGER.
+ * Facts of libzmq 4.3 that shape this: it drops messages when a connection breaks, silently, and sends those that
+ * waited when it is back; ROUTER drops those to unknown peers unless MANDATORY; closing waits for ever unless LINGER;
+ * with IMMEDIATE a connection that ends within a message of several frames ends the program ("!_more (src/fq.cpp)").
  */
 #include "common/err.h"
 #include "common/link_private.h"
@@ -14,6 +15,7 @@
 #include <sys/random.h>
 
 #define LINGER_MS 500
+#define SEND_MESSAGES 10000 /* that wait for a connection: credit bounds batches, this bounds heartbeats */
 #define RECONNECT_MS 100
 #define RECONNECT_MAX_MS 1000
 #define TCP_HEARTBEAT_MS 1000
@@ -47,14 +49,14 @@ static int attach(struct link *l, const struct link_options *options)
     l->socket = l->context ? zmq_socket(l->context, l->binds ? ZMQ_ROUTER : ZMQ_DEALER) : NULL;
     if (l->socket == NULL)
         return err_set(ERR_AGAIN, "%s: %s", l->uri, zmq_strerror(errno));
-    int rc = set(l, ZMQ_LINGER, LINGER_MS) | set(l, ZMQ_SNDHWM, 0) | set(l, ZMQ_RCVHWM, 0) |
+    int rc = set(l, ZMQ_LINGER, LINGER_MS) | set(l, ZMQ_SNDHWM, SEND_MESSAGES) | set(l, ZMQ_RCVHWM, 0) |
              set(l, ZMQ_RECONNECT_IVL, RECONNECT_MS) | set(l, ZMQ_RECONNECT_IVL_MAX, RECONNECT_MAX_MS) |
              set(l, ZMQ_HEARTBEAT_IVL, TCP_HEARTBEAT_MS) | set(l, ZMQ_HEARTBEAT_TIMEOUT, TCP_SILENCE_MS) |
              zmq_setsockopt(l->socket, ZMQ_MAXMSGSIZE, &limit, sizeof limit);
     if (l->binds)
         rc |= set(l, ZMQ_ROUTER_MANDATORY, 1) | set(l, ZMQ_ROUTER_HANDOVER, 1);
     else
-        rc |= set(l, ZMQ_IMMEDIATE, 1) | zmq_setsockopt(l->socket, ZMQ_ROUTING_ID, &name, sizeof name);
+        rc |= zmq_setsockopt(l->socket, ZMQ_ROUTING_ID, &name, sizeof name);
     if (rc != 0)
         return err_set(ERR_BUG, "%s: socket options: %s", l->uri, zmq_strerror(errno));
     if (link_guard_start(l, address, options) < 0)

@@ -110,17 +110,22 @@ static int exit_code(int status)
     return WIFEXITED(status) ? WEXITSTATUS(status) : ERR_AGAIN;
 }
 
+/* Neither the source nor the store: one that records can kill. */
+static bool is_worker(const struct children *c, const struct child *child)
+{
+    return child->step > 0 && child->step + 1 < c->plan->count;
+}
+
 /* Decides what becomes of one that failed. */
 static int plan_restart(const struct children *c, struct child *child, double now)
 {
     const char *name = c->plan->steps[child->step].name;
     int code = exit_code(child->status);
-    bool is_stage = child->step > 0 && child->step + 1 < c->plan->count;
     child->failures = now - child->started > GOOD_SECONDS ? 1 : child->failures + 1;
     char *end = describe_end(child->status), *words = last_words(child);
     int rc = 0;
     if (code == ERR_USAGE || code == ERR_DATA ||
-        child->failures > (is_stage && code == ERR_AGAIN ? MAX_CRASHES : MAX_FAILURES)) {
+        child->failures > (is_worker(c, child) && code == ERR_AGAIN ? MAX_CRASHES : MAX_FAILURES)) {
         rc = err_set(code, "%s %u ended with %s%s: %s", name, child->copy, end,
                      child->failures > 1 ? " again and again" : "", words);
     } else {
@@ -161,8 +166,8 @@ int children_tend(struct children *c, double now)
 
 void children_note_stored(struct children *c, uint64_t cursor)
 {
-    if (cursor > c->stored)
-        for (size_t i = 0; i < c->count; i++)
+    for (size_t i = 0; cursor > c->stored && i < c->count; i++)
+        if (is_worker(c, &c->list[i]))
             c->list[i].failures = 0;
     c->stored = cursor;
 }

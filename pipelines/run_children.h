@@ -13,7 +13,7 @@ struct child {
     pid_t pid; /* 0: not running */
     bool done; /* ended with code 0 */
     unsigned restarts;
-    unsigned failures;    /* since something was stored, or since it ran for long */
+    unsigned failures;    /* in a row */
     double started, next; /* when it was started; when it is to be, if it is still needed then */
     int status;           /* of its last end */
     char *log, *metrics;  /* what it says; the socket of its metrics */
@@ -34,7 +34,7 @@ void children_free(struct children *c);
  * way that trying again does not mend. */
 int children_tend(struct children *c, double now);
 
-/* The store's cursor; a change of it forgives failures. */
+/* The store's cursor; a change of it forgives failures of workers. */
 void children_note_stored(struct children *c, uint64_t cursor);
 
 bool children_running(const struct children *c);
