@@ -103,7 +103,7 @@ tests: all $(UNIT_TESTS) $(TROUBLE)
 # What a fresh Debian 12 lacks, for the program, its demo and its tests.
 DEPS = gcc g++ libc6-dev libgomp1 make pkg-config libmsgpack-dev liblmdb-dev libjpeg62-turbo-dev libpng-dev libarchive-dev libjansson-dev \
 	libpcre2-dev libutf8proc-dev zlib1g-dev libzmq3-dev libmicrohttpd-dev libpango1.0-dev libcld2-dev \
-	fonts-noto-color-emoji unicode-data unicode-cldr-core libcmocka-dev valgrind python3-venv
+	fonts-noto-color-emoji unicode-data unicode-cldr-core libcmocka-dev procps valgrind python3-venv
 DEPS_BENCH = libopenblas-pthread-dev
 DEPS_LINT = clang-format clang-tidy cppcheck
 deps:
