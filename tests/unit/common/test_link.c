@@ -387,6 +387,74 @@ static void test_hostile_messages(void **state)
     record_free(&r);
 }
 
+static void say(void *socket, struct link_head head, const void *body, size_t len)
+{
+    unsigned char bytes[LINK_HEAD_BYTES];
+    link_head_pack(&head, body, len, bytes);
+    zmq_send(socket, bytes, sizeof bytes, ZMQ_SNDMORE);
+    zmq_send(socket, body, len, 0);
+}
+
+/* Acknowledgements twice, in any order, of batches that others have, of sessions that are over: whatever a worker says,
+ * each ticket comes back once, and none that nobody acknowledged. */
+static void test_confused_worker(void **state)
+{
+    (void)state;
+    enum { BATCHES = 200 };
+    unsigned settled[BATCHES + 1] = {0};
+    struct record r = {0};
+    uint64_t ticket;
+    open_feeder("f", true);
+    void *context = zmq_ctx_new(), *socket = zmq_socket(context, ZMQ_DEALER);
+    char *uri = xasprintf("ipc://%s", scratch_path("f"));
+    assert_int_equal(zmq_connect(socket, uri), 0);
+    for (uint64_t i = 1; i <= BATCHES; i++)
+        feed(i, 1, i);
+    for (unsigned i = 0; i < 3000; i++) {
+        struct random4 draw = random_philox(11, 1, i);
+        const unsigned char kind = 1 + draw.v[1] % 2;
+        struct link_head head = {.session = 1 + draw.v[2] % 2,
+                                 .batch = draw.v[3] % (BATCHES + 3),
+                                 .sequence = draw.v[1] % (2 * BATCHES),
+                                 .attempt = 1 + draw.v[0] % 3};
+        static const enum link_type types[] = {LINK_ACK,  LINK_ACK,    LINK_ACK,  LINK_NACK,
+                                               LINK_PING, LINK_CREDIT, LINK_HELLO};
+        head.type = types[draw.v[0] / 8 % (i % 100 == 0 ? 7 : 6)];
+        if (i == 0)
+            head = (struct link_head){.type = LINK_HELLO, .session = 1};
+        const unsigned char role = LINK_WORKER;
+        bool has_body = head.type == LINK_HELLO || head.type == LINK_NACK;
+        say(socket, head, head.type == LINK_HELLO ? &role : &kind, has_body);
+        if (i % 50 == 0)
+            settle();
+        while (link_next_settled(feeder, &ticket))
+            settled[ticket]++;
+    }
+    settle();
+    assert_true(link_counts(feeder)->stale > 100);
+    int linger = 0;
+    zmq_setsockopt(socket, ZMQ_LINGER, &linger, sizeof linger);
+    zmq_close(socket);
+    zmq_ctx_term(context);
+    worker = open_worker("f", false, 1000);
+    for (int i = 0; i < 40 && link_counts(feeder)->open_items > 0; i++) {
+        pass_time(1);
+        uint64_t mine;
+        while ((mine = take(worker, 1, &r)) > 0) {
+            link_pass(worker, mine);
+            link_ack(worker, mine);
+        }
+        while (link_next_settled(feeder, &ticket))
+            settled[ticket]++;
+    }
+    while (link_next_settled(feeder, &ticket))
+        settled[ticket]++;
+    for (int i = 1; i <= BATCHES; i++)
+        assert_int_equal(settled[i], 1);
+    free(uri);
+    record_free(&r);
+}
+
 /* Bytes of a message, each flipped: none of it passes. */
 static void test_every_bit_counts(void **state)
 {
@@ -430,6 +498,7 @@ int main(void)
         cmocka_unit_test_teardown(test_bad_addresses, close_all),
         cmocka_unit_test_teardown(test_keys, close_all),
         cmocka_unit_test_teardown(test_hostile_messages, close_all),
+        cmocka_unit_test_teardown(test_confused_worker, close_all),
         cmocka_unit_test(test_every_bit_counts),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
