@@ -5,7 +5,7 @@ MAKEFLAGS += --no-builtin-rules
 BUILD ?= build
 SANITIZE ?= 0
 CC = gcc
-PACKAGES = msgpack lmdb libjpeg libpng libarchive jansson libpcre2-8 libutf8proc zlib pangocairo
+PACKAGES = msgpack lmdb libjpeg libpng libarchive jansson libpcre2-8 libutf8proc zlib libzmq libmicrohttpd pangocairo
 WARN = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wwrite-strings -Werror
 OPT = -O3 -g -ffp-contract=off -fno-math-errno -fno-trapping-math
 ifeq ($(SANITIZE),1)
@@ -93,14 +93,17 @@ $(STAGE_TESTS): $(BUILD)/%: $(BUILD)/%.o $$(call stage_objects,$$*) $(MODEL_LIBS
 BENCHES = $(patsubst tests/bench/bench_%.c,$(BUILD)/bin/bench-%,$(wildcard tests/bench/bench_*.c))
 $(BENCHES): $(BUILD)/bin/bench-%: $(BUILD)/tests/bench/bench_%.o $(MODEL_LIBS)
 	$(LINK) $^ $(LIBS) -lopenblas -o $@
+TROUBLE = $(BUILD)/tests/fault/trouble
+$(TROUBLE): $(BUILD)/tests/fault/trouble_main.o $(COMMON_LIBS)
+	$(LINK) $^ $(LIBS) -o $@
 .SECONDARY:
 
-tests: all $(UNIT_TESTS)
+tests: all $(UNIT_TESTS) $(TROUBLE)
 
 # What a fresh Debian 12 lacks, for the program, its demo and its tests.
 DEPS = gcc g++ libc6-dev libgomp1 make pkg-config libmsgpack-dev liblmdb-dev libjpeg62-turbo-dev libpng-dev libarchive-dev libjansson-dev \
-	libpcre2-dev libutf8proc-dev zlib1g-dev libpango1.0-dev libcld2-dev \
-	fonts-noto-color-emoji unicode-data unicode-cldr-core libcmocka-dev valgrind python3-venv
+	libpcre2-dev libutf8proc-dev zlib1g-dev libzmq3-dev libmicrohttpd-dev libpango1.0-dev libcld2-dev \
+	fonts-noto-color-emoji unicode-data unicode-cldr-core libcmocka-dev procps valgrind python3-venv
 DEPS_BENCH = libopenblas-pthread-dev
 DEPS_LINT = clang-format clang-tidy cppcheck
 deps:
@@ -147,6 +150,11 @@ fuzz: $(FUZZERS)
 	$(foreach f,$^,mkdir -p $f.found && $f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=4096 -verbosity=0 -print_final_stats=1 \
 		-artifact_prefix=$f. $f.found $(FUZZ_SEEDS_$(patsubst fuzz_%,%,$(notdir $f))) &&) true
 
+# The long lists of faults: most of an hour.
+fault: deps
+	@$(MAKE) --no-print-directory -s -j2 all $(TROUBLE)
+	@./tests/fault/run.sh long
+
 SOURCES = $(shell git ls-files '*.c' '*.cc' '*.h')
 lint:
 	@./tests/deps.sh $(DEPS) $(DEPS_LINT)
@@ -173,7 +181,7 @@ install: all
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install $(FRONT) $(STAGE_BINS) $(PIPE_BINS) $(DESTDIR)$(PREFIX)/bin
 
-.PHONY: all tests benches deps demo demo-full check bench fuzz lint tidy install clean
+.PHONY: all tests fault benches deps demo demo-full check bench fuzz lint tidy install clean
 clean:
 	rm -rf build
 

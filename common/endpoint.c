@@ -6,13 +6,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The links ipc:// and tcp:// will be two more kinds here. */
-static const struct source_kind *const source_kinds[] = {&source_stream, &source_jsonl, &source_text, &source_tsv,
-                                                         &source_tar,    &source_dir,   &source_lmdb, NULL};
+static const struct source_kind *const source_kinds[] = {&source_stream, &source_jsonl, &source_text,
+                                                         &source_tsv,    &source_tar,   &source_dir,
+                                                         &source_lmdb,   &source_link,  NULL};
 static const struct sink_kind *const sink_kinds[] = {&sink_stream, &sink_jsonl, &sink_text, &sink_tar,
-                                                     &sink_dir,    &sink_lmdb,  NULL};
-#define SINK_KINDS "known are -, jsonl:FILE, text:FILE, tar:PATTERN, dir:PATH and lmdb:PATH"
-#define SOURCE_KINDS "known are -, jsonl:FILE, text:FILE, tsv:FILE#COLUMNS, tar:PATTERN, dir:PATH and lmdb:PATH"
+                                                     &sink_dir,    &sink_lmdb,  &sink_link, NULL};
+#define SINK_KINDS                                                                                                     \
+    "known are -, jsonl:FILE, text:FILE, tar:PATTERN, dir:PATH, lmdb:PATH, tcp://HOST:PORT and ipc://PATH"
+#define SOURCE_KINDS                                                                                                   \
+    "known are -, jsonl:FILE, text:FILE, tsv:FILE#COLUMNS, tar:PATTERN, dir:PATH, lmdb:PATH, tcp://HOST:PORT and "     \
+    "ipc://PATH"
 
 struct source {
     const struct source_kind *kind;
@@ -26,9 +29,11 @@ struct sink {
     bool keep_rejects;
 };
 
-/* What stands behind "scheme:", or NULL when the URI has another scheme. */
+/* What stands behind "scheme:", or NULL when the URI has another scheme. Of a link it is all. */
 static const char *rest_of(const char *uri, const char *scheme)
 {
+    if (strcmp(scheme, "://") == 0)
+        return strstr(uri, scheme) ? uri : NULL;
     if (strcmp(scheme, "-") == 0)
         return strcmp(uri, "-") == 0 ? uri : NULL;
     size_t len = strlen(scheme);
@@ -57,7 +62,7 @@ int source_next(struct source *s, struct record *r)
 {
     for (;;) {
         int got = s->kind->next(s->self, r);
-        if (got <= 0 || !record_has(r, FIELD_ID) || r->id >= s->from)
+        if (got != SOURCE_RECORD || !record_has(r, FIELD_ID) || r->id >= s->from)
             return got;
     }
 }
@@ -70,6 +75,49 @@ double source_fraction(const struct source *s)
 bool source_is_foreign(const struct source *s)
 {
     return s->kind->foreign;
+}
+
+bool source_has_batches(const struct source *s)
+{
+    return s->kind->batches != NULL;
+}
+
+uint64_t source_pass(struct source *s)
+{
+    return s->kind->batches->pass(s->self);
+}
+
+void source_acknowledge(void *source, uint64_t ticket)
+{
+    const struct source *s = source;
+    s->kind->batches->acknowledge(s->self, ticket);
+}
+
+void source_fail(struct source *s, bool permanent, const char *why)
+{
+    s->kind->batches->fail(s->self, permanent, why);
+}
+
+void source_print(struct source *s, struct buf *out)
+{
+    if (s->kind->print)
+        s->kind->print(s->self, out);
+}
+
+void sink_print(struct sink *s, struct buf *out)
+{
+    if (s->kind->print)
+        s->kind->print(s->self, out);
+}
+
+void source_leave(struct source *s)
+{
+    s->kind->batches->leave(s->self);
+}
+
+uint64_t source_total(const struct source *s, uint64_t read)
+{
+    return s->kind->batches ? s->kind->batches->total(s->self) : s->from + read;
 }
 
 void source_close(struct source **s)
@@ -113,7 +161,33 @@ int sink_finish(struct sink *s)
 
 bool sink_is_durable(const struct sink *s)
 {
-    return s->kind->durable;
+    return s->kind->stop != NULL;
+}
+
+int sink_stop(struct sink *s)
+{
+    return s->kind->stop(s->self);
+}
+
+bool sink_has_marks(const struct sink *s)
+{
+    return s->kind->mark != NULL;
+}
+
+int sink_mark(struct sink *s, uint64_t ticket)
+{
+    return s->kind->mark(s->self, ticket);
+}
+
+int sink_sync(struct sink *s)
+{
+    return s->kind->sync ? s->kind->sync(s->self) : 0;
+}
+
+void sink_total(struct sink *s, uint64_t total)
+{
+    if (s->kind->total)
+        s->kind->total(s->self, total);
 }
 
 void sink_close(struct sink **s)

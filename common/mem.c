@@ -11,7 +11,7 @@
 #include <string.h>
 
 /* Says it without allocating anything. */
-static _Noreturn void out_of_memory(size_t bytes)
+_Noreturn void mem_gone(size_t bytes)
 {
     fprintf(stderr, "%s: out of memory: %zu more bytes were refused\n", program_invocation_short_name, bytes);
     exit(ERR_AGAIN);
@@ -21,7 +21,7 @@ void *xmalloc(size_t bytes)
 {
     void *p = malloc(bytes ? bytes : 1);
     if (p == NULL)
-        out_of_memory(bytes);
+        mem_gone(bytes);
     return p;
 }
 
@@ -29,7 +29,7 @@ void *xcalloc(size_t count, size_t size)
 {
     void *p = calloc(count ? count : 1, size ? size : 1);
     if (p == NULL)
-        out_of_memory(size && count > SIZE_MAX / size ? SIZE_MAX : count * size);
+        mem_gone(size && count > SIZE_MAX / size ? SIZE_MAX : count * size);
     return p;
 }
 
@@ -37,7 +37,7 @@ void *xrealloc(void *p, size_t bytes)
 {
     p = realloc(p, bytes ? bytes : 1);
     if (p == NULL)
-        out_of_memory(bytes);
+        mem_gone(bytes);
     return p;
 }
 
@@ -53,7 +53,7 @@ char *xasprintf(const char *format, ...)
     va_list args;
     va_start(args, format);
     if (vasprintf(&s, format, args) < 0)
-        out_of_memory(0);
+        mem_gone(0);
     va_end(args);
     return s;
 }
@@ -83,7 +83,7 @@ static size_t grown(size_t cap, size_t need)
 void buf_reserve(struct buf *b, size_t more)
 {
     if (more > SIZE_MAX - b->len)
-        out_of_memory(more);
+        mem_gone(more);
     if (b->data != NULL && b->len + more <= b->cap)
         return;
     b->cap = grown(b->cap, b->len + more);

@@ -15,6 +15,9 @@ void *xrealloc(void *p, size_t bytes);
 char *xstrdup(const char *s);
 char *xasprintf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* Ends the program as they do: for libraries whose allocations of ours fail. */
+_Noreturn void mem_gone(size_t bytes);
+
 /* NULL with an error that names `what` when bytes > limit (ERR_DATA) or memory is gone (ERR_AGAIN). */
 void *mem_try(size_t bytes, size_t limit, const char *what);
 

@@ -5,6 +5,7 @@
 #include "common/endpoint.h"
 #include "common/err.h"
 #include "common/log.h"
+#include "common/monitor.h"
 #include "common/output.h"
 #include "common/stage_counts.h"
 #include "common/stage_options.h"
@@ -12,15 +13,20 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static volatile sig_atomic_t stop_signal;
 
 struct stage_output {
-    const char *uri;        /* --out */
+    const char *uri; /* --out */
+    struct source *source;
     struct sink *sink;      /* NULL: a run that writes nothing */
     struct output *rejects; /* NULL: not asked for */
     struct stage_counts counts;
-    bool counting_upstream; /* a reject that is emitted now came as one from a stage before */
+    bool counting_upstream;  /* a reject that is emitted now came as one from a stage before */
+    bool sink_failed;        /* not the stage or its record */
+    unsigned timeout;        /* seconds that a record may take; 0: any time */
+    struct monitor *monitor; /* NULL: not asked for */
 };
 
 static void on_signal(int number)
@@ -31,6 +37,11 @@ static void on_signal(int number)
 bool stage_stopping(void)
 {
     return stop_signal != 0;
+}
+
+int stage_stop_signal(void)
+{
+    return stop_signal;
 }
 
 void stage_catch_signals(void)
@@ -75,7 +86,12 @@ int stage_emit(struct stage_output *out, const struct record *r)
         if (out->rejects != NULL && write_reject(out, r) < 0)
             return -1;
     }
-    return out->sink ? sink_put(out->sink, r) : 0;
+    if (out->sink == NULL)
+        return 0;
+    alarm(0); /* waiting for the next program is no hanging */
+    out->sink_failed = sink_put(out->sink, r) < 0;
+    alarm(out->timeout);
+    return out->sink_failed ? -1 : 0;
 }
 
 const char *stage_output_uri(const struct stage_output *out)
@@ -109,33 +125,83 @@ enum end {
     END_FAILED, /* a record could not be processed or written */
 };
 
-static enum end loop(const struct stage *stage, void *self, struct source *source, struct stage_output *out,
-                     bool progress)
+/* A record takes too long: whoever feeds the link gives it to another, or finds that it hangs them all. */
+static void on_timeout(int number)
+{
+    static const char text[] = "a record took longer than --record-timeout: giving up\n";
+    (void)number;
+    if (write(STDERR_FILENO, text, sizeof text - 1) < 0)
+        _exit(ERR_IO);
+    _exit(ERR_AGAIN);
+}
+
+static int process(const struct stage *stage, void *self, struct record *r, struct stage_output *out)
+{
+    int rc;
+    out->counts.records++;
+    alarm(out->timeout);
+    if (record_has(r, FIELD_REJECT)) {
+        out->counting_upstream = !source_is_foreign(out->source);
+        rc = stage_emit(out, r);
+        out->counting_upstream = false;
+    } else {
+        rc = stage->process(self, r, out);
+    }
+    alarm(0);
+    if (rc == 0 || out->sink_failed || !source_has_batches(out->source))
+        return rc;
+    /* Bad data is bad everywhere, and this program is as good as before; any other failure may be its own. */
+    bool permanent = err_code() == ERR_DATA;
+    source_fail(out->source, permanent, err_text());
+    return permanent ? 0 : -1;
+}
+
+/* The end of a link's batch: nothing of it stays with the stage, so that it can be acknowledged as a whole. */
+static int end_batch(const struct stage *stage, void *self, struct stage_output *out)
+{
+    if (stage->finish && stage->finish(self, out) < 0)
+        return -1;
+    uint64_t ticket = source_pass(out->source);
+    if (out->sink)
+        return sink_mark(out->sink, ticket);
+    source_acknowledge(out->source, ticket);
+    return 0;
+}
+
+static int take_event(const struct stage *stage, void *self, struct stage_output *out, int event, struct record *r)
+{
+    switch (event) {
+    case SOURCE_BATCH:
+        return end_batch(stage, self, out);
+    case SOURCE_IDLE:
+        return out->sink ? sink_sync(out->sink) : 0;
+    default:
+        return process(stage, self, r, out);
+    }
+}
+
+/* A wait that a signal ended reports an error that is none. */
+static bool was_interrupted(void)
+{
+    return stage_stopping() && err_code() == ERR_AGAIN;
+}
+
+static enum end loop(const struct stage *stage, void *self, struct stage_output *out, bool progress)
 {
     struct record r = {0};
     enum end end = END_SIGNAL;
     while (!stage_stopping()) {
-        int got = source_next(source, &r);
-        if (got <= 0) {
-            /* A wait for input that a signal ended reports an error that is none. */
-            bool interrupted = got < 0 && stage_stopping() && err_code() == ERR_AGAIN;
-            end = got == 0 ? END_INPUT : interrupted ? END_SIGNAL : END_SOURCE;
+        int event = source_next(out->source, &r);
+        if (event == SOURCE_END || event < 0) {
+            end = event == SOURCE_END ? END_INPUT : was_interrupted() ? END_SIGNAL : END_SOURCE;
             break;
         }
-        out->counts.records++;
-        if (record_has(&r, FIELD_REJECT)) {
-            out->counting_upstream = !source_is_foreign(source);
-            got = stage_emit(out, &r);
-            out->counting_upstream = false;
-        } else {
-            got = stage->process(self, &r, out);
-        }
-        if (got < 0) {
-            end = END_FAILED;
+        if (take_event(stage, self, out, event, &r) < 0) {
+            end = was_interrupted() ? END_SIGNAL : END_FAILED;
             break;
         }
         if (progress)
-            show_progress(&out->counts, source);
+            show_progress(&out->counts, out->source);
     }
     record_free(&r);
     return end;
@@ -147,36 +213,84 @@ static enum end finish(const struct stage *stage, void *self, struct stage_outpu
     if (end == END_INPUT) {
         if (stage->finish && stage->finish(self, out) < 0)
             return END_FAILED;
+        if (out->sink)
+            sink_total(out->sink, source_total(out->source, out->counts.records));
         return out->sink && sink_finish(out->sink) < 0 ? END_FAILED : end;
     }
+    if (source_has_batches(out->source))
+        source_leave(out->source); /* others begin at once with what was not begun here */
     if (end == END_FAILED || out->sink == NULL || !sink_is_durable(out->sink))
         return end;
     if (end == END_SOURCE)
         log_error("%s", err_text()); /* before another error takes its place */
     int code = err_code();
-    if (sink_finish(out->sink) < 0)
+    if (sink_stop(out->sink) < 0)
         return END_FAILED;
     if (end == END_SOURCE)
         err_set(code, "what came before was written");
     return end;
 }
 
+/* Called by the metrics' thread: numbers alone, which are read as they are. */
+static void print_metrics(void *self, struct buf *out)
+{
+    const struct stage_output *o = self;
+    const struct stage_counts *c = &o->counts;
+    double done = source_fraction(o->source);
+    monitor_add(out, "records_total", "", c->records);
+    monitor_add(out, "kept_total", "", c->kept);
+    monitor_add(out, "rejected_total", "", c->rejected);
+    monitor_add(out, "rejected_upstream_total", "", c->rejected_upstream);
+    if (done >= 0)
+        monitor_add(out, "input_done_permille", "", (uint64_t)(1000 * done));
+    source_print(o->source, out);
+    if (o->sink)
+        sink_print(o->sink, out);
+}
+
+/* What comes over a link is acknowledged when it is stored; not every output can say when that is. */
+static int check_ends(const struct stage *stage, bool reads_only, const struct stage_output *out)
+{
+    if (!source_has_batches(out->source))
+        return 0;
+    if (reads_only)
+        return err_set(ERR_USAGE, "%s reads all of its input before it has a result: give it no link as --in",
+                       stage->name);
+    if (out->sink && !sink_has_marks(out->sink))
+        return err_set(ERR_USAGE,
+                       "--out %s: what comes over a link is acknowledged when it is stored, so --out is to be "
+                       "lmdb:PATH or another link",
+                       out->uri);
+    return 0;
+}
+
 static enum end run(const struct stage *stage, void *self, const struct stage_options *o, struct stage_output *out)
 {
-    struct source *source = NULL;
     enum end end = END_FAILED;
-    const struct source_options from = {.from = o->from};
-    bool writes = !o->dry_run && !(stage->reads_only && stage->reads_only(self));
-    const struct sink_options to = {.keep_rejects = o->keep_rejects};
-    if (source_open(&source, o->in, &from) == 0 && (!writes || sink_open(&out->sink, o->out, &to) == 0) &&
+    const struct source_options from = {.from = o->from, .run = o->run, .link = o->link};
+    bool reads_only = stage->reads_only && stage->reads_only(self), writes = !o->dry_run && !reads_only;
+    struct sink_options to = {.keep_rejects = o->keep_rejects, .run = o->run, .link = o->link};
+    if (source_open(&out->source, o->in, &from) < 0)
+        return end;
+    if (source_has_batches(out->source)) {
+        to.stored = source_acknowledge;
+        to.context = out->source;
+        out->timeout = o->record_timeout;
+    }
+    const struct monitor_view view = {print_metrics, out};
+    if ((!writes || sink_open(&out->sink, o->out, &to) == 0) && check_ends(stage, reads_only, out) == 0 &&
+        (o->metrics == NULL || monitor_open(&out->monitor, o->metrics, o->link.insecure, &view) == 0) &&
         (o->rejects == NULL || output_open(&out->rejects, o->rejects) == 0) &&
         (stage->start == NULL || stage->start(self, out) == 0)) {
         out->counts.start = stage_clock();
+        signal(SIGALRM, on_timeout);
+        if (out->monitor)
+            monitor_set_ready(out->monitor);
         /* In a pipe the last program alone shows progress: all would write over each other. */
-        end = loop(stage, self, source, out, !writes || strcmp(o->out, "-") != 0);
+        end = loop(stage, self, out, !writes || strcmp(o->out, "-") != 0);
         end = finish(stage, self, out, end);
     }
-    source_close(&source);
+    monitor_close(&out->monitor);
     return end;
 }
 
@@ -229,6 +343,7 @@ int stage_main(const struct stage *stage, void *self, int argc, char **argv)
     }
     output_close(&out.rejects);
     sink_close(&out.sink);
+    source_close(&out.source); /* which the sink tells what is stored, until it is closed */
     if (stage->close)
         stage->close(self);
     stage_counts_free(&out.counts);

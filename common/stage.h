@@ -3,7 +3,8 @@
  * progress, statistics, rejects, the end. A stage says what it does to one record; all else is here.
  *
  * Common options: --in URI, --out URI (default -), --from N, --threads N, --log text|json, --stats FILE,
- * --rejects FILE, --max-rejects N|P%, --keep-rejects, --dry-run (process, write nothing but statistics and rejects),
+ * --rejects FILE, --max-rejects N|P%, --keep-rejects, --run NAME, --batch N, --record-timeout S, --keys DIR,
+ * --insecure, --dry-run (process, write nothing but statistics and rejects),
  * --help, --version. Exit codes: err.h.
  * SIGTERM, SIGINT and SIGUSR1 end the loop after the record in hand. A store then commits what it has and the code is 0
  * (130 after SIGINT); any other output is left visibly incomplete (a stream without end mark, FILE.part) and the code
@@ -41,7 +42,8 @@ struct stage {
     /* One record; may change it; emits none, one or more. Records that carry `reject` do not come here: the loop passes
      * them on by itself. 0, or -1 with an error that ends the program (a bad record is rejected instead). */
     int (*process)(void *self, struct record *r, struct stage_output *out);
-    /* After the last record of an input that came to its end: emit what is still held. May be NULL. */
+    /* After the last record of an input that came to its end, and of each batch that came over a link: emit what is
+     * still held. May be NULL. */
     int (*finish)(void *self, struct stage_output *out);
     void (*close)(void *self); /* frees; always called. May be NULL. */
 };
@@ -51,6 +53,7 @@ int stage_main(const struct stage *stage, void *self, int argc, char **argv);
 
 /* True after SIGTERM, SIGINT or SIGUSR1; long loops outside stage_main (the trainer) ask it. */
 bool stage_stopping(void);
+int stage_stop_signal(void);    /* which one: 0 none */
 void stage_catch_signals(void); /* for programs that do not use stage_main; ignores SIGPIPE */
 
 /* Numbers in options: 0, or -1 with a usage error that names the option ("side" for --side) and the range. */

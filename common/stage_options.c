@@ -3,6 +3,7 @@
  */
 #include "common/stage_options.h"
 #include "common/err.h"
+#include "common/link_wire.h"
 #include <errno.h>
 #include <limits.h>
 #include <omp.h>
@@ -20,6 +21,12 @@ enum {
     KEY_REJECTS,
     KEY_MAX_REJECTS,
     KEY_KEEP_REJECTS,
+    KEY_RUN,
+    KEY_BATCH,
+    KEY_TIMEOUT,
+    KEY_KEYS,
+    KEY_METRICS,
+    KEY_INSECURE,
     KEY_DRY_RUN
 };
 
@@ -30,7 +37,9 @@ static const struct argp_option common_options[] = {
     {NULL, 0, NULL, 0, "Common to all stages:", GROUP},
     {"in", KEY_IN, "URI", 0,
      "Read records from here: - (a record stream, the default), jsonl:FILE, text:FILE, "
-     "tsv:FILE#caption=COLUMN,...&image=COLUMN, tar:PATTERN, dir:PATH, lmdb:PATH",
+     "tsv:FILE#caption=COLUMN,...&image=COLUMN, tar:PATTERN, dir:PATH, lmdb:PATH, or a link: tcp://HOST:PORT, "
+     "ipc://PATH "
+     "(bind+ in front binds instead of connecting)",
      GROUP},
     {"out", KEY_OUT, "URI", 0, "Write records there: the same kinds but tsv, - the default", GROUP},
     {"from", KEY_FROM, "N", 0, "Skip the records with ids below N", GROUP},
@@ -40,6 +49,13 @@ static const struct argp_option common_options[] = {
     {"rejects", KEY_REJECTS, "FILE", 0, "Write what this stage rejects, one JSON object a line", GROUP},
     {"max-rejects", KEY_MAX_REJECTS, "N|P%", 0, "End with code 65 when more records were rejected", GROUP},
     {"keep-rejects", KEY_KEEP_REJECTS, NULL, 0, "Write rejects to jsonl, text, tar and dir too", GROUP},
+    {"run", KEY_RUN, "NAME", 0, "The run that the records belong to; links and stores of another are refused", GROUP},
+    {"batch", KEY_BATCH, "N", 0, "Records in a batch of a link, from a program that reads from elsewhere (64)", GROUP},
+    {"record-timeout", KEY_TIMEOUT, "SECONDS", 0, "Give up when a link's record takes longer (120)", GROUP},
+    {"keys", KEY_KEYS, "DIR", 0, "Keys for links between hosts (atelier keys DIR)", GROUP},
+    {"insecure", KEY_INSECURE, NULL, 0, "Let links and metrics reach other hosts without keys", GROUP},
+    {"metrics", KEY_METRICS, "HOST:PORT", 0, "Serve /metrics, /healthz and /readyz there (or at a socket's PATH)",
+     GROUP},
     {"dry-run", KEY_DRY_RUN, NULL, 0, "Process all, write nothing but statistics and rejects", GROUP},
     {0},
 };
@@ -122,6 +138,28 @@ static int read_common(struct stage_options *o, int key, const char *arg)
     case KEY_KEEP_REJECTS:
         o->keep_rejects = true;
         return 0;
+    case KEY_RUN:
+        o->run = arg;
+        return strlen(arg) <= LINK_MAX_TEXT_BYTES ? 0 : err_set(ERR_USAGE, "--run: over %d bytes", LINK_MAX_TEXT_BYTES);
+    case KEY_BATCH:
+        if (option_int("batch", arg, 1, 4096, &number) < 0)
+            return -1;
+        o->link.batch = (uint32_t)number;
+        return 0;
+    case KEY_TIMEOUT:
+        if (option_int("record-timeout", arg, 1, 1 << 20, &number) < 0)
+            return -1;
+        o->record_timeout = (unsigned)number;
+        return 0;
+    case KEY_KEYS:
+        o->link.keys = arg;
+        return 0;
+    case KEY_METRICS:
+        o->metrics = arg;
+        return 0;
+    case KEY_INSECURE:
+        o->link.insecure = true;
+        return 0;
     default:
         o->dry_run = true;
         return 0;
@@ -165,7 +203,8 @@ void stage_options_parse(const struct stage *stage, void *self, int argc, char *
     snprintf(version, sizeof version, "atelier-%s %s", stage->name, ATELIER_VERSION);
     argp_program_version = version;
     argp_err_exit_status = ERR_USAGE;
-    *options = (struct stage_options){.in = "-", .out = "-", .max_rejects = -1};
+    *options =
+        (struct stage_options){.in = "-", .out = "-", .max_rejects = -1, .link.batch = 64, .record_timeout = 120};
     argp_parse(&argp, argc, argv, 0, NULL, &parse);
     argp_program_version = NULL;
 }

@@ -15,8 +15,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WINDOW_RECORDS 4096u
-#define WINDOW_BYTES ((size_t)64 << 20)
+/* Over what links have on their way at once (link_endpoint.c): a batch may come last that left first. */
+#define WINDOW_RECORDS 65536u
+#define WINDOW_BYTES ((size_t)128 << 20)
 #define COMMIT_RECORDS 4096u /* at multiples of it, so that equal streams are cut alike */
 #define COMMIT_SECONDS 1.0
 
@@ -279,6 +280,20 @@ int store_put(struct store *s, const struct record *r)
 uint64_t store_cursor(const struct store *s)
 {
     return s->cursor;
+}
+
+uint64_t store_committed(const struct store *s)
+{
+    return s->committed;
+}
+
+void store_forget_waiting(struct store *s)
+{
+    for (size_t i = 0; i < WINDOW_RECORDS && s->waiting > 0; i++) {
+        s->waiting -= s->window[i].len > 0;
+        buf_free(&s->window[i]);
+    }
+    s->waiting_bytes = 0;
 }
 
 const char *store_run(const struct store *s)

@@ -27,6 +27,11 @@ int store_commit(struct store *s);
 /* Ids 0 .. cursor-1 are all in the store (for a reader: when it was opened). */
 uint64_t store_cursor(const struct store *s);
 
+uint64_t store_committed(const struct store *s); /* and these are durable */
+
+/* Forgets the records that wait for one that has not come: whoever gave them gives them again. */
+void store_forget_waiting(struct store *s);
+
 const char *store_run(const struct store *s); /* the identity kept; NULL: none */
 
 /* 1 and the record, 0 when the id is absent, -1 when it is damaged (ERR_DATA) or unreadable. */

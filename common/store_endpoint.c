@@ -4,9 +4,11 @@
 #include "common/endpoint.h"
 #include "common/err.h"
 #include "common/log.h"
+#include "common/monitor.h"
 #include "common/store.h"
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct store_source {
     struct store *store;
@@ -59,10 +61,20 @@ static void source_lmdb_close(void *self)
     free(s);
 }
 
+/* A link's batch whose records were put. */
+struct mark {
+    uint64_t ticket, end; /* stored when all ids below `end` are committed */
+};
+
 struct store_sink {
     struct store *store; /* NULL: finished */
     char *path;
     uint64_t known; /* records whose ids it held already */
+    const struct sink_options options;
+    uint64_t end;       /* over the ids put since the last mark */
+    uint64_t committed; /* as tell_stored saw it */
+    struct mark *marks;
+    size_t count, cap;
 };
 
 static int sink_lmdb_open(void **self, const char *rest, const struct sink_options *options)
@@ -70,17 +82,61 @@ static int sink_lmdb_open(void **self, const char *rest, const struct sink_optio
     struct store *store;
     if (store_open_write(&store, rest, options->run) < 0)
         return -1;
-    struct store_sink *s = xcalloc(1, sizeof *s);
-    *s = (struct store_sink){store, xstrdup(rest), 0};
-    *self = s;
+    struct store_sink s = {.store = store, .path = xstrdup(rest), .options = *options};
+    *self = memcpy(xmalloc(sizeof s), &s, sizeof s);
     return 0;
+}
+
+/* Says of which batches the records are durable by now. */
+static void tell_stored(struct store_sink *s)
+{
+    uint64_t committed = store_committed(s->store);
+    size_t left = 0;
+    __atomic_store_n(&s->committed, committed, __ATOMIC_RELAXED);
+    for (size_t i = 0; i < s->count; i++) {
+        if (s->marks[i].end <= committed)
+            s->options.stored(s->options.context, s->marks[i].ticket);
+        else
+            s->marks[left++] = s->marks[i];
+    }
+    s->count = left;
 }
 
 static int sink_lmdb_put(void *self, const struct record *r)
 {
     struct store_sink *s = self;
     s->known += record_has(r, FIELD_ID) && r->id < store_cursor(s->store);
+    if (r->id >= s->end)
+        s->end = r->id + 1;
     return store_put(s->store, r);
+}
+
+static int sink_lmdb_mark(void *self, uint64_t ticket)
+{
+    struct store_sink *s = self;
+    if (s->count == s->cap) {
+        s->cap = s->cap ? 2 * s->cap : 64;
+        s->marks = xrealloc(s->marks, s->cap * sizeof *s->marks);
+    }
+    s->marks[s->count++] = (struct mark){ticket, s->end};
+    s->end = 0;
+    tell_stored(s);
+    return 0;
+}
+
+static int sink_lmdb_sync(void *self)
+{
+    struct store_sink *s = self;
+    if (store_commit(s->store) < 0)
+        return -1;
+    tell_stored(s);
+    return 0;
+}
+
+static void sink_lmdb_print(void *self, struct buf *out)
+{
+    const struct store_sink *s = self;
+    monitor_add(out, "store_committed_total", "", __atomic_load_n(&s->committed, __ATOMIC_RELAXED));
 }
 
 static int sink_lmdb_finish(void *self)
@@ -92,6 +148,18 @@ static int sink_lmdb_finish(void *self)
     return store_close(&s->store);
 }
 
+/* What a link brought and is not stored comes again. */
+static int sink_lmdb_stop(void *self)
+{
+    struct store_sink *s = self;
+    if (s->options.stored) {
+        store_forget_waiting(s->store);
+        if (sink_lmdb_sync(s) < 0)
+            return -1;
+    }
+    return store_close(&s->store);
+}
+
 /* Closing without finish: what came in order is kept; what fails now is not the first failure. */
 static void sink_lmdb_close(void *self)
 {
@@ -99,6 +167,7 @@ static void sink_lmdb_close(void *self)
     if (s->store)
         store_close(&s->store);
     free(s->path);
+    free(s->marks);
     free(s);
 }
 
@@ -108,8 +177,11 @@ const struct source_kind source_lmdb = {.scheme = "lmdb",
                                         .fraction = source_lmdb_fraction,
                                         .close = source_lmdb_close};
 const struct sink_kind sink_lmdb = {.scheme = "lmdb",
-                                    .durable = true,
                                     .open = sink_lmdb_open,
                                     .put = sink_lmdb_put,
                                     .finish = sink_lmdb_finish,
+                                    .stop = sink_lmdb_stop,
+                                    .mark = sink_lmdb_mark,
+                                    .sync = sink_lmdb_sync,
+                                    .print = sink_lmdb_print,
                                     .close = sink_lmdb_close};

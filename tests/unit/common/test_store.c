@@ -177,7 +177,7 @@ static void test_gap_is_an_error(void **state)
     assert_int_equal(store_open_write(&s, path, NULL), 0);
     put(s, 0);
     put(s, 2);
-    make_record(&r, 5000);
+    make_record(&r, 70000);
     assert_int_equal(store_put(s, &r), -1);
     expect_error(ERR_DATA, "id 1 is still missing");
     assert_int_equal(store_close(&s), -1);
@@ -191,7 +191,7 @@ static void test_window_is_bounded_in_bytes(void **state)
     (void)state;
     struct store *s;
     struct record r = {0};
-    size_t size = 4 << 20;
+    size_t size = 8 << 20;
     char *picture = xcalloc(1, size);
     int rc = 0;
     uint64_t id = 1;

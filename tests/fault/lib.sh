@@ -1,0 +1,44 @@
+# What the fault tests share. A test makes a work directory, a pipeline over records of text, and the digest that the store
+# has without faults; then it disturbs runs, and the store must come out the same.
+set -u
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+bin=${BIN:-$root/build/bin}
+trouble=${TROUBLE:-$root/build/tests/fault/trouble}
+work=$(mktemp -d /tmp/atelier-fault-XXXXXX)
+run_pid=
+cleanup() {
+    [ -z "$run_pid" ] || kill -9 "$run_pid" 2>/dev/null
+    wait 2>/dev/null
+    rm -rf "$work"
+}
+trap cleanup EXIT
+cd "$work" || exit 1
+
+fail() {
+    echo "FAIL: $*"
+    tail -n 20 ./*.log ./*.run/*.log 2>/dev/null | cut -c 1-300
+    exit 1
+}
+
+# A random number below $1, from the seed in RANDOM.
+below() { echo $(((RANDOM * 32768 + RANDOM) % $1)); }
+nap() { sleep "$(awk -v ms="$1" 'BEGIN { print ms / 1000 }')"; }
+
+make_input() { # records
+    awk -v n="$1" 'BEGIN { for (i = 0; i < n; i++) print i % 17 == 3 ? "reject " i : "caption number " i }' >input.txt
+}
+
+# The digest of the store without faults, through a plain shell pipe.
+expected_digest() {
+    rm -rf expected
+    "$trouble" --in text:input.txt 2>/dev/null | "$bin/atelier-store" import expected --in - 2>/dev/null || fail "the plain pipe"
+    "$bin/atelier-store" digest expected
+}
+
+check_store() { # digest, what was done
+    [ -d store ] || fail "$2: no store"
+    local got
+    got=$("$bin/atelier-store" digest store) || fail "$2: the store cannot be read"
+    "$bin/atelier-store" verify store >verify.txt 2>&1 || fail "$2: $(cat verify.txt)"
+    [ "$got" = "$1" ] || fail "$2: the store's digest is $got, not $1"
+}

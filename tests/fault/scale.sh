@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Copies join and leave while a run goes on, 1 -> 8 -> 2, each piece started by hand; late ones learn of the end.
+#   scale.sh TRIALS [SEED]
+. "$(dirname "$0")/lib.sh"
+trials=${1:-1} seed=${2:-1}
+make_input 9000
+digest=$(expected_digest)
+worker() { "$trouble" --microseconds 1500 --in "ipc://$work/1" --out "ipc://$work/2" 2>>workers.log & workers+=($!); }
+for ((trial = seed; trial < seed + trials; trial++)); do
+    RANDOM=$trial
+    rm -rf store workers.log
+    workers=()
+    "$trouble" --in text:input.txt --out "bind+ipc://$work/1" 2>source.log &
+    source=$!
+    "$bin/atelier-store" import store --in "bind+ipc://$work/2" 2>store.log &
+    store=$!
+    worker
+    nap "$(below 1000)"
+    for i in 2 3 4 5 6 7 8; do worker; done
+    nap "$(below 1000)"
+    for i in 0 1 2 3 4 5; do
+        kill -TERM "${workers[$i]}"
+        nap "$(below 100)"
+    done
+    wait $source || fail "trial $trial: the source ended with $?"
+    wait $store || fail "trial $trial: the store ended with $?"
+    for pid in "${workers[@]}"; do
+        wait "$pid" || fail "trial $trial: a worker ended with $?"
+    done
+    check_store "$digest" "trial $trial"
+done
+echo "scale: $trials trials"
