@@ -8,10 +8,9 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/common/scratch.h"
 #include "trainer/trainer.h"
-#include <fcntl.h>
 #include <math.h>
-#include <unistd.h>
 
 #define assert_near(x, expected) assert_true(fabs((double)(x) - (expected)) <= 1e-6 * fabs((double)(expected)) + 1e-12)
 
@@ -88,19 +87,15 @@ static void check_plateau(double shift)
 static int silence(void **state)
 {
     static int kept;
-    int silent = open("/dev/null", O_WRONLY);
-    kept = dup(STDERR_FILENO);
+    kept = lend(STDERR_FILENO, open("/dev/null", O_WRONLY));
     *state = &kept;
-    int rc = kept < 0 || dup2(silent, STDERR_FILENO) < 0;
-    close(silent);
-    return rc;
+    return 0;
 }
 
 static int speak(void **state)
 {
-    int kept = *(int *)*state, rc = dup2(kept, STDERR_FILENO) < 0;
-    close(kept);
-    return rc;
+    unlend(STDERR_FILENO, *(int *)*state);
+    return 0;
 }
 
 static void a_plateau_halves_the_step_size(void **state)
