@@ -131,7 +131,7 @@ FUZZ_SECONDS ?= 60
 FUZZ_SEEDS_safetensors = tests/golden/vectors
 FUZZ_SEEDS_torch = tests/golden/vectors
 FUZZ_SEEDS_bpe = tests/fuzz/seeds/bpe
-FUZZ_SEEDS_filter = tests/fuzz/seeds/filter $(wildcard ../shared/golden/photos)
+FUZZ_SEEDS_filter = tests/fuzz/seeds/filter
 FUZZERS = $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_OBJ = $(addprefix $(BUILD)/fuzz/,$(filter-out filter/main.o,$(patsubst %.cc,%.o,$(patsubst %.c,%.o,\
 	$(wildcard common/*.c models/bpe*.c filter/*.c filter/*.cc)))))
