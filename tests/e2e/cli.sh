@@ -83,8 +83,8 @@ expect 65 dvae/checkpoint atelier-trainer clip --preset demo --data tar:kept.tar
 expect 65 dvae/checkpoint atelier-trainer dvae --preset demo --codes 64 --data tar:kept.tar --run dvae
 cmp dvae/settings.json settings || fail 'a run that was refused has other settings now'
 quiet atelier-encode --dvae dvae --in tar:kept.tar --out lmdb:bare
-expect 65 'records without tokens' atelier-trainer prior --preset demo --bpe-dropout 0 --data lmdb:bare --vocab vocab.json --dvae dvae --run nowhere
-expect 65 'none; encode drops pictures' atelier-trainer dvae --preset demo --data lmdb:bare --run nowhere
+expect 65 'records without tokens' atelier-trainer prior --preset demo --bpe-dropout 0 --data lmdb:bare --vocab vocab.json --dvae dvae --run refused
+expect 65 'none; encode drops pictures' atelier-trainer dvae --preset demo --data lmdb:bare --run refused
 expect 2 'a place of its own' atelier-emoji --out tar:one.tar --heldout tar:one.tar
 expect 2 '--prime-rows 2 needs --prime' atelier-sampler --model prior --prime-rows 2 --in text:/dev/null
 expect 74 'nowhere' atelier-filter --in tar:train.tar --out tar:nowhere/x.tar
