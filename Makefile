@@ -44,10 +44,10 @@ $(BUILD)/%.o: %.cc
 	@echo "c++ $@" && $(CXX) $(CXXFLAGS) -MMD -MP -c $< -o $@
 $(BUILD)/%.avx2.o: %.c
 	@mkdir -p $(@D)
-	@echo "cc $@" && $(CC) $(CFLAGS) -march=x86-64-v3 -ffp-contract=fast -DISA=avx2 -MMD -MP -c $< -o $@
+	@echo "cc $@" && $(CC) $(CFLAGS) -O3 -march=x86-64-v3 -ffp-contract=fast -DISA=avx2 -MMD -MP -c $< -o $@
 $(BUILD)/%.avx512.o: %.c
 	@mkdir -p $(@D)
-	@echo "cc $@" && $(CC) $(CFLAGS) -march=x86-64-v4 -mprefer-vector-width=512 -ffp-contract=fast -DISA=avx512 -MMD -MP -c $< -o $@
+	@echo "cc $@" && $(CC) $(CFLAGS) -O3 -march=x86-64-v4 -mprefer-vector-width=512 -ffp-contract=fast -DISA=avx512 -MMD -MP -c $< -o $@
 
 # Rules files are compiled in (.incbin, which -MMD does not see).
 $(BUILD)/filter/default_rules.o: filter/boilerplate.rules filter/language.rules

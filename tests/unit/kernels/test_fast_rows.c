@@ -222,7 +222,7 @@ static void adamw(struct trial *t, const int *s)
 #define ROWS                                                                                                           \
     {                                                                                                                  \
         {1, 1}, {1, 3}, {3, 7}, {2, 17}, {7, 16}, {33, 33}, {5, 64}, {17, 100}, {3, 1023}, {130, 24}, {300, 5},        \
-            {700, 100}, {8, 8200},                                                                                     \
+            {700, 100}, {80, 820},                                                                                     \
     }
 
 static const struct operation OPERATIONS[] = {
