@@ -16,7 +16,7 @@ enum {
     SIDE = 6,             /* of an input tile */
     POINTS = SIDE * SIDE, /* products */
     TILES = 32,           /* of a block */
-    IN_BLOCK = 64,        /* channels transformed at a time */
+    IN_BLOCK = 128,       /* channels transformed at a time */
     OUT_BLOCK = 4 * WIDE, /* channels of a task */
     PADDING = 16          /* floats between products, which would lie a power of two apart and share cache lines */
 };
@@ -90,17 +90,25 @@ size_t FN(winograd_size)(const struct conv_shape *s)
     return (size_t)POINTS * s->in * s->out;
 }
 
-/* to [point][panel][in][WIDE] */
+/* Where the weights of a block of channels start, in the order in which tasks read them:
+ * [out block][in block][point][panel][channel of in block][WIDE]. */
+static size_t weights_at(const struct conv_shape *s, int out, int in)
+{
+    return POINTS * ((size_t)out * s->in + (size_t)in * smaller(OUT_BLOCK, s->out - out));
+}
+
 void FN(winograd_pack)(float *to, const float *w, const struct conv_shape *s)
 {
-    size_t point = (size_t)s->in * s->out;
-    PARALLEL_FOR(point * POINTS * 8)
+    PARALLEL_FOR(FN(winograd_size)(s) * 8)
     for (int o = 0; o < s->out; o++)
         for (int i = 0; i < s->in; i++) {
             double numbers[POINTS];
+            int out = o / OUT_BLOCK * OUT_BLOCK, outs = smaller(OUT_BLOCK, s->out - out);
+            int in = i / IN_BLOCK * IN_BLOCK, ins = smaller(IN_BLOCK, s->in - in);
+            float *at = to + weights_at(s, out, in) + ((size_t)(o - out) / WIDE * ins + i - in) * WIDE + o % WIDE;
             transform_kernel(numbers, w + ((size_t)o * s->in + i) * 9);
             for (int p = 0; p < POINTS; p++)
-                to[p * point + ((size_t)(o / WIDE) * s->in + i) * WIDE + o % WIDE] = (float)numbers[p];
+                at[(size_t)p * ins * outs] = (float)numbers[p];
         }
 }
 
@@ -115,11 +123,14 @@ struct task {
     int out, outs;    /* channels */
 };
 
-/* One tile's numbers for all products: to + point * in_step() + c, from the pixels' channels c. */
-static inline __attribute__((always_inline)) void tile_in(float *to, const float *const *pixel, int channels,
-                                                          const bool relu)
+/* One tile's numbers for all products: to + point * in_step() + c, from the pixels' channels c. The next tile's pixels
+ * are called meanwhile: they lie in too many places for the processor to foresee them. */
+static inline __attribute__((always_inline)) void tile_in(float *to, const float *const *pixel,
+                                                          const float *const *next, int channels, const bool relu)
 {
     for (int c = 0; c < channels; c += VEC) {
+        for (int p = 0; p < POINTS; p++)
+            __builtin_prefetch(next[p] + c);
         lanes d[SIDE], half[POINTS], done[SIDE];
 #pragma GCC unroll 6
         for (int column = 0; column < SIDE; column++) {
@@ -140,35 +151,44 @@ static inline __attribute__((always_inline)) void tile_in(float *to, const float
     }
 }
 
-/* v [point][tile][channels] from input channels channel .. channel + channels - 1. */
-static void tiles_in(float *v, const struct task *t, int channel, int channels)
+/* The pixels of tile `index` from an input channel on; zeros around the picture. */
+static void find_pixels(const float **pixel, const struct task *t, int index, int channel)
 {
     static const float zeros[IN_BLOCK];
     const struct conv_shape *s = t->s;
+    int top = index / t->across * PIXELS - 1, left = index % t->across * PIXELS - 1;
+    for (int p = 0; p < POINTS; p++) {
+        int row = top + p / SIDE, column = left + p % SIDE;
+        bool inside = row >= 0 && row < s->height && column >= 0 && column < s->width;
+        pixel[p] = inside ? t->x + ((size_t)row * s->width + column) * s->in + channel : zeros;
+    }
+}
+
+/* v [point][tile][channels] from input channels channel .. channel + channels - 1. */
+static void tiles_in(float *v, const struct task *t, int channel, int channels)
+{
+    const float *pixel[2][POINTS];
+    find_pixels(pixel[0], t, t->first, channel);
     for (int i = 0; i < t->tiles; i++, v += channels) {
-        int top = (t->first + i) / t->across * PIXELS - 1, left = (t->first + i) % t->across * PIXELS - 1;
-        const float *pixel[POINTS];
-        for (int p = 0; p < POINTS; p++) {
-            int row = top + p / SIDE, column = left + p % SIDE;
-            bool inside = row >= 0 && row < s->height && column >= 0 && column < s->width;
-            pixel[p] = inside ? t->x + ((size_t)row * s->width + column) * s->in + channel : zeros;
-        }
+        const float **now = pixel[i % 2], **next = pixel[(i + 1) % 2];
+        find_pixels(next, t, t->first + smaller(i + 1, t->tiles - 1), channel);
         if (t->f->relu_in)
-            tile_in(v, pixel, channels, true);
+            tile_in(v, now, next, channels, true);
         else
-            tile_in(v, pixel, channels, false);
+            tile_in(v, now, next, channels, false);
     }
 }
 
 /* m [point][tile][outs] = or += the products over `channels` channels from `channel` on. */
 static void multiply(float *m, const float *v, const struct task *t, int channel, int channels)
 {
-    for (int p = 0; p < POINTS; p++, m += out_step(), v += in_step()) {
+    const float *panels = t->packed + weights_at(t->s, t->out, channel);
+    for (int p = 0; p < POINTS; p++, m += out_step(), v += in_step(), panels += channels * t->outs) {
         struct block b = {.a = v,
                           .a_row = channels,
                           .a_col = 1,
-                          .b = t->packed + (((size_t)p * t->s->out + t->out) * t->s->in + (size_t)channel * WIDE),
-                          .b_panel = (ptrdiff_t)t->s->in * WIDE,
+                          .b = panels,
+                          .b_panel = (ptrdiff_t)channels * WIDE,
                           .b_row = WIDE,
                           .start = channel > 0 ? m : NULL,
                           .start_row = t->outs,
