@@ -2,7 +2,7 @@
 # atelier-encode: order, the same codes however it runs, an end by a signal, --skip-done, reconstructions beside their originals.
 . "$(dirname "$0")/lib.bash"
 
-quiet atelier-emoji --limit 60 --size 32 --out tar:all.tar --heldout tar:none.tar
+quiet atelier-emoji --limit 60 --size 64 --out tar:all.tar --heldout tar:none.tar
 train dvae --kmeans 32 --hidden 8 --data tar:all.tar
 quiet atelier-filter --in tar:all.tar --out jsonl:good.jsonl
 
