@@ -56,7 +56,7 @@ atelier-encode --dvae dvae --in jsonl:pipe --out lmdb:cut 2>err &
 encoder=$!
 exec 7>pipe
 head -n 50 many.jsonl >&7
-for _ in $(seq 100); do
+for _ in $(seq 8); do
     [ "$(atelier-store cursor cut 2>/dev/null || echo 0)" -lt 47 ] || break
     sleep 0.2
 done
