@@ -164,8 +164,8 @@ static int process(const struct stage *stage, void *self, struct record *r, stru
     } else {
         alarm(out->timeout);
         rc = stage->process(self, r, out);
-        alarm(0);
     }
+    alarm(0);
     if (rc == 0 || out->sink_failed || !source_has_batches(out->source))
         return rc;
     /* Bad data is bad everywhere, and this program is as good as before; any other failure may be its own. */

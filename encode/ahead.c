@@ -23,34 +23,43 @@ struct ahead {
     pthread_cond_t changed;
 };
 
-static void crop(const struct crops *c, const struct image *im, uint64_t id, uint8_t *squares)
+static void random_crops(const struct crops *c, const struct image *im, uint64_t id, struct prepared *p)
 {
     uint64_t key = random_key((uint64_t)c->seed, RANDOM_VIEW);
     size_t bytes = (size_t)c->side * (size_t)c->side * 3;
+    p->squares = xmalloc((size_t)c->views * bytes);
     for (int v = 0; v < c->views; v++) {
         struct image square;
-        augment(im, c->views > 1 ? AUGMENT_PRIOR : AUGMENT_NONE, c->side, key, id * (uint64_t)c->views + (uint64_t)v,
-                &square);
-        memcpy(squares + (size_t)v * bytes, square.rgb, bytes);
+        augment(im, AUGMENT_PRIOR, c->side, key, id * (uint64_t)c->views + (uint64_t)v, &square);
+        memcpy(p->squares + (size_t)v * bytes, square.rgb, bytes);
         image_free(&square);
     }
 }
 
-static void decode(const struct crops *c, struct prepared *p)
+static int decode(const struct crops *c, struct prepared *p)
 {
-    struct record *r = &p->record;
-    struct image im = {0};
-    if (!record_has(r, FIELD_IMAGE)) {
-        record_reject(r, "image: none");
-    } else if (image_decode(&im, r->image.data, r->image.len, 0, 1)) {
-        record_reject(r, "image: %s", err_text());
-    } else {
-        p->squares = xmalloc((size_t)c->views * (size_t)c->side * (size_t)c->side * 3);
-        p->width = im.width;
-        p->height = im.height;
-        crop(c, &im, r->id, p->squares);
+    const struct buf *data = &p->record.image;
+    struct image im;
+    if (c->views == 1) {
+        if (image_decode_square(&im, data->data, data->len, c->side, &p->width, &p->height))
+            return -1;
+        p->squares = im.rgb;
+        return 0;
     }
+    if (image_size(data->data, data->len, &p->width, &p->height) ||
+        image_decode(&im, data->data, data->len, 0, image_reduction(p->width, p->height, c->side)))
+        return -1;
+    random_crops(c, &im, p->record.id, p);
     image_free(&im);
+    return 0;
+}
+
+static void prepare(const struct crops *c, struct prepared *p)
+{
+    if (!record_has(&p->record, FIELD_IMAGE))
+        record_reject(&p->record, "image: none");
+    else if (decode(c, p))
+        record_reject(&p->record, "image: %s", err_text());
 }
 
 static void *run(void *self)
@@ -64,7 +73,7 @@ static void *run(void *self)
         }
         struct prepared *p = &a->slot[a->decoded % SLOTS];
         pthread_mutex_unlock(&a->lock);
-        decode(&a->crops, p);
+        prepare(&a->crops, p);
         pthread_mutex_lock(&a->lock);
         a->decoded++;
         pthread_cond_broadcast(&a->changed);

@@ -165,19 +165,12 @@ static int flush(void *self, struct stage_output *out)
     return 0;
 }
 
-static int finish(void *self, struct stage_output *out)
-{
-    const struct encode *e = self;
-    (void)out;
-    if (e->pictures)
-        log_info("reconstructions: mean PSNR %.2f dB over %llu pictures", e->psnr / (double)e->pictures,
-                 (unsigned long long)e->pictures);
-    return 0;
-}
-
 static void close_encode(void *self)
 {
     struct encode *e = self;
+    if (e->pictures)
+        log_info("reconstructions: mean PSNR %.2f dB over %llu pictures", e->psnr / (double)e->pictures,
+                 (unsigned long long)e->pictures);
     ahead_free(&e->ahead);
     dvae_free(&e->dvae);
     free(e->codes);
@@ -207,7 +200,6 @@ int main(int argc, char **argv)
         .start = start,
         .process = process,
         .flush = flush,
-        .finish = finish,
         .close = close_encode,
     };
     struct encode e = {.views = 1};
