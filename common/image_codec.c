@@ -41,7 +41,7 @@ int image_check_pixels(uint64_t width, uint64_t height, uint64_t limit)
 static int png_size(const uint8_t *p, size_t len, int *width, int *height)
 {
     enum { HEADER = 33, CHUNK = 12 };
-    if (len < HEADER || memcmp(p + 12, "IHDR", 4))
+    if (len < HEADER || memcmp(p + 12, "IHDR", 4) != 0)
         return err_set(ERR_DATA, "PNG: no header");
     uint32_t w = png_get_uint_32(p + 16), h = png_get_uint_32(p + 20);
     if (!w || !h || w > PNG_UINT_31_MAX || h > PNG_UINT_31_MAX)
@@ -50,7 +50,7 @@ static int png_size(const uint8_t *p, size_t len, int *width, int *height)
         return err_set(ERR_DATA, "PNG: %u bits a channel, 8 at most are read", p[24]);
     for (size_t at = HEADER; at + CHUNK <= len && memcmp(p + at + 4, "IDAT", 4) != 0;
          at += CHUNK + png_get_uint_32(p + at))
-        if (!memcmp(p + at + 4, "acTL", 4))
+        if (memcmp(p + at + 4, "acTL", 4) == 0)
             return err_set(ERR_DATA, "PNG: animated");
     *width = (int)w;
     *height = (int)h;

@@ -74,7 +74,7 @@ int main(int argc, char **argv)
     while (fgets(line, sizeof line, stdin)) {
         double start = seconds();
         for (int i = 0; i < count; i++) {
-            struct image im;
+            struct image im = {0};
             (*line == 'w' ? whole : reduced)(&im, &files[i], side);
             image_free(&im);
         }

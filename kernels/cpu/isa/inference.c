@@ -138,7 +138,7 @@ static void infer_argmax(struct tensor ids_t, struct tensor x, struct tensor pac
     int rows = s->batch * s->height * s->width, blocks = ceil_div(s->out, COLUMN_BLOCK);
     struct scratch scratch = FN(scratch)((size_t)2 * rows * blocks, part_floats());
     float *largest = scratch.shared;
-    int32_t *where = (int32_t *)(largest + (size_t)rows * blocks), *ids = ids_t.data;
+    int32_t *where = (void *)(largest + (size_t)rows * blocks), *ids = ids_t.data;
     PARALLEL_PARTS((size_t)rows * s->in * s->out / 8)
     for (int i = 0; i < part_count(rows, s->out); i++) {
         struct part p = part_at(i, x.data, packed.data, bias.data, rows, s->in, s->out);
