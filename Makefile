@@ -5,7 +5,7 @@ MAKEFLAGS += --no-builtin-rules
 BUILD ?= build
 SANITIZE ?= 0
 CC = gcc
-PACKAGES = msgpack lmdb libjpeg libpng libarchive jansson libpcre2-8 libutf8proc zlib libzmq libmicrohttpd pangocairo
+PACKAGES = msgpack lmdb libjpeg libpng libwebp libarchive jansson libpcre2-8 libutf8proc zlib libzmq libmicrohttpd pangocairo
 WARN = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wwrite-strings -Werror
 OPT = -O3 -g -ffp-contract=off -fno-math-errno -fno-trapping-math
 ifeq ($(SANITIZE),1)
@@ -101,7 +101,7 @@ $(TROUBLE): $(BUILD)/tests/fault/trouble_main.o $(COMMON_LIBS)
 tests: all $(UNIT_TESTS) $(TROUBLE)
 
 # What a fresh Debian 12 lacks, for the program, its demo and its tests.
-DEPS = gcc g++ libc6-dev libgomp1 make pkg-config libmsgpack-dev liblmdb-dev libjpeg62-turbo-dev libpng-dev libarchive-dev libjansson-dev \
+DEPS = gcc g++ libc6-dev libgomp1 make pkg-config libmsgpack-dev liblmdb-dev libjpeg62-turbo-dev libpng-dev libwebp-dev libarchive-dev libjansson-dev \
 	libpcre2-dev libutf8proc-dev zlib1g-dev libzmq3-dev libmicrohttpd-dev libpango1.0-dev libcld2-dev \
 	fonts-noto-color-emoji unicode-data unicode-cldr-core libcmocka-dev procps valgrind python3-venv
 DEPS_BENCH = libopenblas-pthread-dev

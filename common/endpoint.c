@@ -190,6 +190,11 @@ void sink_total(struct sink *s, uint64_t total)
         s->kind->total(s->self, total);
 }
 
+uint64_t sink_done(const struct sink *s)
+{
+    return s->kind->done ? s->kind->done(s->self) : 0;
+}
+
 void sink_close(struct sink **s)
 {
     if (*s == NULL)

@@ -76,6 +76,7 @@ int sink_put(struct sink *s, const struct record *r);
 /* Makes everything durable and writes the end mark where the kind has one. Call it on success only. */
 int sink_finish(struct sink *s);
 bool sink_is_durable(const struct sink *s);
+uint64_t sink_done(const struct sink *s); /* ids below it are kept already; 0 where that is not known */
 /* Instead of sink_finish, for durable kinds, when the input did not come to its end: keeps what is whole. */
 int sink_stop(struct sink *s);
 /* What was put since the last mark goes under `ticket`. 0 or -1. Kinds that cannot say when it is stored have none. */
@@ -110,6 +111,7 @@ struct sink_kind {
     bool foreign; /* gets kept records only unless keep_rejects */
     int (*open)(void **self, const char *rest, const struct sink_options *options);
     int (*put)(void *self, const struct record *r);
+    uint64_t (*done)(const void *self); /* NULL: not known */
     int (*finish)(void *self);
     int (*stop)(void *self); /* NULL: a part of the records is no valid state */
     void (*close)(void *self);

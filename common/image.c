@@ -72,31 +72,35 @@ static struct span *area_spans(double start, double length, int in, int out)
     return s;
 }
 
+/* sum [n] += weight * line: rows first, for this is the part that the compiler makes vectors of. */
+static void add_line(float *restrict sum, const uint8_t *restrict line, float weight, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        sum[i] += weight * line[i];
+}
+
 void image_resize_area(const struct image *in, double x, double y, double w, double h, int out_w, int out_h,
                        struct image *out)
 {
     struct span *cols = area_spans(x, w, in->width, out_w), *rows = area_spans(y, h, in->height, out_h);
-    float *sum = xmalloc((size_t)out_w * 3 * sizeof *sum);
+    int left = cols[0].first, right = cols[out_w - 1].first + cols[out_w - 1].count;
+    size_t wide = (size_t)(right - left) * 3;
+    float *sum = xmalloc(wide * sizeof *sum);
     image_alloc(out, out_w, out_h);
+    uint8_t *to = out->rgb;
     for (int oy = 0; oy < out_h; oy++) {
-        memset(sum, 0, (size_t)out_w * 3 * sizeof *sum);
-        for (int r = 0; r < rows[oy].count; r++) {
-            const uint8_t *line = in->rgb + (size_t)(rows[oy].first + r) * in->width * 3;
-            for (int ox = 0; ox < out_w; ox++) {
-                const uint8_t *p = line + (size_t)cols[ox].first * 3;
-                float red = 0, green = 0, blue = 0;
-                for (int c = 0; c < cols[ox].count; c++, p += 3) {
-                    red += cols[ox].weight[c] * p[0];
-                    green += cols[ox].weight[c] * p[1];
-                    blue += cols[ox].weight[c] * p[2];
-                }
-                sum[ox * 3] += rows[oy].weight[r] * red;
-                sum[ox * 3 + 1] += rows[oy].weight[r] * green;
-                sum[ox * 3 + 2] += rows[oy].weight[r] * blue;
-            }
+        memset(sum, 0, wide * sizeof *sum);
+        for (int r = 0; r < rows[oy].count; r++)
+            add_line(sum, in->rgb + ((size_t)(rows[oy].first + r) * in->width + left) * 3, rows[oy].weight[r], wide);
+        for (int ox = 0; ox < out_w; ox++) {
+            const float *p = sum + (size_t)(cols[ox].first - left) * 3;
+            float mean[3] = {0.5f, 0.5f, 0.5f};
+            for (int i = 0; i < cols[ox].count * 3; i += 3)
+                for (int c = 0; c < 3; c++)
+                    mean[c] += cols[ox].weight[i / 3] * p[i + c];
+            for (int c = 0; c < 3; c++)
+                *to++ = (uint8_t)(mean[c] < 255 ? mean[c] : 255);
         }
-        for (int i = 0; i < out_w * 3; i++)
-            out->rgb[(size_t)oy * out_w * 3 + i] = (uint8_t)fminf(255, sum[i] + 0.5f);
     }
     free(sum);
     free(cols);

@@ -1,5 +1,7 @@
 /*
- * Pictures: 8-bit RGB, rows top to bottom, no padding. JPEG through libjpeg-turbo, PNG through libpng.
+ * Pictures: 8-bit RGB, rows top to bottom, no padding. JPEG through libjpeg-turbo, PNG through libpng, WebP
+ * through libwebp. A camera's orientation (EXIF, in JPEG) is applied; ICC profiles are ignored: values count as sRGB.
+ * Transparent parts are on white. Refused: animations, more than 8 bits a channel, anything cut short or damaged.
  */
 #ifndef ATELIER_COMMON_IMAGE_H
 #define ATELIER_COMMON_IMAGE_H
@@ -17,13 +19,21 @@ struct image {
 void image_free(struct image *im);
 void image_alloc(struct image *im, int width, int height); /* undefined content */
 
-/* Size from the header alone, nothing decoded. 0 or -1 (ERR_DATA). JPEG and PNG, told apart by content. */
+/* Size from the headers alone, nothing decoded, as it will be shown. 0 or -1 (ERR_DATA). Formats are told apart by
+ * content. */
 int image_size(const void *data, size_t len, int *width, int *height);
 
 /* Decodes to RGB; any libjpeg warning (truncation, bad data) is an error; scans are counted (100 at most).
- * `max_pixels`: 0 for the default. `scale_down`: 1, 2, 4 or 8, libjpeg's reduced decoding (ignored for PNG). 0 or -1.
+ * `max_pixels`: 0 for the default. `scale_down`: 1, 2, 4 or 8, libjpeg's reduced decoding (ignored elsewhere). 0 or -1.
  */
 int image_decode(struct image *im, const void *data, size_t len, uint64_t max_pixels, int scale_down);
+
+/* The most that a picture can be reduced by while its shorter side keeps 2 * side pixels: 1, 2, 4 or 8. */
+int image_reduction(int width, int height, int side);
+
+/* The centred square at side x side pixels, averaged by area. Of a JPEG no more is decoded than that takes: reduced as
+ * image_reduction says, the square alone. width, height: of the whole picture. 0 or -1. */
+int image_decode_square(struct image *im, const void *data, size_t len, int side, int *width, int *height);
 
 int image_encode_jpeg(const struct image *im, int quality, struct buf *out); /* 4:4:4, optimised */
 int image_encode_png(const struct image *im, struct buf *out);

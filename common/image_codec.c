@@ -1,54 +1,12 @@
-/* JPEG and PNG: sizes from headers, bounded decoding, encoding. */
+/*
+ * Pictures by their first bytes: JPEG (image_jpeg.c), PNG through libpng, WebP through libwebp.
+ */
 #include "common/err.h"
-#include "common/image.h"
+#include "common/image_private.h"
 #include <png.h>
-#include <setjmp.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <jpeglib.h> /* needs stdio.h before it */
-
-#define JPEG_MAX_SCANS 100 /* a progressive file can claim thousands, each costing a pass over the picture */
-
-struct jpeg_guard {
-    struct jpeg_error_mgr base; /* first: libjpeg hands it back */
-    struct jpeg_progress_mgr progress;
-    jmp_buf escape;
-    char text[JMSG_LENGTH_MAX];
-};
-
-static _Noreturn void jpeg_fail(j_common_ptr info)
-{
-    struct jpeg_guard *g = (struct jpeg_guard *)info->err;
-    g->base.format_message(info, g->text);
-    longjmp(g->escape, 1);
-}
-
-/* Level -1 is a warning: the data is damaged and libjpeg would go on with made-up pixels. */
-static void jpeg_message(j_common_ptr info, int level)
-{
-    if (level < 0)
-        jpeg_fail(info);
-}
-
-static void jpeg_count_scans(j_common_ptr info)
-{
-    struct jpeg_guard *g = (struct jpeg_guard *)info->err;
-    if (info->is_decompressor && ((j_decompress_ptr)info)->input_scan_number > JPEG_MAX_SCANS) {
-        snprintf(g->text, sizeof g->text, "more than %d scans", JPEG_MAX_SCANS);
-        longjmp(g->escape, 1);
-    }
-}
-
-static void jpeg_guard_init(struct jpeg_guard *g)
-{
-    jpeg_std_error(&g->base);
-    g->base.error_exit = jpeg_fail;
-    g->base.emit_message = jpeg_message;
-    g->progress = (struct jpeg_progress_mgr){.progress_monitor = jpeg_count_scans};
-    g->text[0] = 0;
-}
+#include <webp/decode.h>
 
 static bool is_png(const void *data, size_t len)
 {
@@ -60,12 +18,17 @@ static bool is_jpeg(const void *data, size_t len)
     return len >= 3 && !memcmp(data, "\xff\xd8\xff", 3);
 }
 
-static int unknown_format(size_t len)
+static bool is_webp(const void *data, size_t len)
 {
-    return err_set(ERR_DATA, len ? "neither JPEG nor PNG" : "empty");
+    return len >= 12 && !memcmp(data, "RIFF", 4) && !memcmp((const uint8_t *)data + 8, "WEBP", 4);
 }
 
-static int check_pixels(uint64_t width, uint64_t height, uint64_t limit)
+static int unknown_format(size_t len)
+{
+    return err_set(ERR_DATA, len ? "neither JPEG, PNG nor WebP" : "empty");
+}
+
+int image_check_pixels(uint64_t width, uint64_t height, uint64_t limit)
 {
     if (width && height && width * height <= limit)
         return 0;
@@ -73,22 +36,37 @@ static int check_pixels(uint64_t width, uint64_t height, uint64_t limit)
                    (unsigned long long)limit);
 }
 
-static int jpeg_size(const void *data, size_t len, int *width, int *height)
+/* Size, and what is refused: more than 8 bits, which would be cut by a rule of the library's, and animations, of which
+ * nobody said which picture is meant. */
+static int png_size(const uint8_t *p, size_t len, int *width, int *height)
 {
-    struct jpeg_guard g;
-    struct jpeg_decompress_struct d;
-    jpeg_guard_init(&g);
-    d.err = &g.base;
-    jpeg_create_decompress(&d);
-    if (setjmp(g.escape)) {
-        jpeg_destroy_decompress(&d);
-        return err_set(ERR_DATA, "JPEG: %s", g.text);
-    }
-    jpeg_mem_src(&d, data, len);
-    jpeg_read_header(&d, TRUE);
-    *width = (int)d.image_width;
-    *height = (int)d.image_height;
-    jpeg_destroy_decompress(&d);
+    enum { HEADER = 33, CHUNK = 12 };
+    if (len < HEADER || memcmp(p + 12, "IHDR", 4) != 0)
+        return err_set(ERR_DATA, "PNG: no header");
+    uint32_t w = png_get_uint_32(p + 16), h = png_get_uint_32(p + 20);
+    if (!w || !h || w > PNG_UINT_31_MAX || h > PNG_UINT_31_MAX)
+        return err_set(ERR_DATA, "PNG: %ux%u pixels", w, h);
+    if (p[24] > 8)
+        return err_set(ERR_DATA, "PNG: %u bits a channel, 8 at most are read", p[24]);
+    for (size_t at = HEADER; at + CHUNK <= len && memcmp(p + at + 4, "IDAT", 4) != 0;
+         at += CHUNK + png_get_uint_32(p + at))
+        if (memcmp(p + at + 4, "acTL", 4) == 0)
+            return err_set(ERR_DATA, "PNG: animated");
+    *width = (int)w;
+    *height = (int)h;
+    return 0;
+}
+
+static int webp_size(const void *data, size_t len, int *width, int *height)
+{
+    WebPBitstreamFeatures f;
+    VP8StatusCode status = WebPGetFeatures(data, len, &f);
+    if (status != VP8_STATUS_OK)
+        return err_set(ERR_DATA, "WebP: %s", status == VP8_STATUS_NOT_ENOUGH_DATA ? "cut short" : "damaged header");
+    if (f.has_animation)
+        return err_set(ERR_DATA, "WebP: animated");
+    *width = f.width;
+    *height = f.height;
     return 0;
 }
 
@@ -96,91 +74,24 @@ int image_size(const void *data, size_t len, int *width, int *height)
 {
     if (is_jpeg(data, len))
         return jpeg_size(data, len, width, height);
-    if (!is_png(data, len))
-        return unknown_format(len);
-    const uint8_t *p = data;
-    if (len < 33 || memcmp(p + 12, "IHDR", 4) != 0)
-        return err_set(ERR_DATA, "PNG: no header");
-    uint32_t w = png_get_uint_32(p + 16), h = png_get_uint_32(p + 20);
-    if (!w || !h || w > PNG_UINT_31_MAX || h > PNG_UINT_31_MAX)
-        return err_set(ERR_DATA, "PNG: %ux%u pixels", w, h);
-    *width = (int)w;
-    *height = (int)h;
-    return 0;
-}
-
-/* In place, [n, 4] to [n, 3]. Adobe's files keep the inks inverted. */
-static void cmyk_to_rgb(uint8_t *row, int n, bool inverted)
-{
-    for (int i = 0; i < n; i++) {
-        int k = inverted ? row[i * 4 + 3] : 255 - row[i * 4 + 3];
-        for (int c = 0; c < 3; c++) {
-            int ink = inverted ? row[i * 4 + c] : 255 - row[i * 4 + c];
-            row[i * 3 + c] = (uint8_t)((ink * k + 127) / 255);
-        }
-    }
-}
-
-static int jpeg_decode(struct image *im, const void *data, size_t len, uint64_t limit, int scale_down)
-{
-    struct jpeg_guard g;
-    struct jpeg_decompress_struct d;
-    uint8_t *volatile pixels = NULL;
-    uint8_t *volatile row = NULL;
-    jpeg_guard_init(&g);
-    d.err = &g.base;
-    jpeg_create_decompress(&d);
-    if (setjmp(g.escape)) {
-        jpeg_destroy_decompress(&d);
-        free(pixels);
-        free(row);
-        return err_set(ERR_DATA, "JPEG: %s", g.text);
-    }
-    d.progress = &g.progress;
-    jpeg_mem_src(&d, data, len);
-    jpeg_read_header(&d, TRUE);
-    if (check_pixels(d.image_width, d.image_height, limit)) {
-        jpeg_destroy_decompress(&d);
-        return -1;
-    }
-    bool cmyk = d.jpeg_color_space == JCS_CMYK || d.jpeg_color_space == JCS_YCCK;
-    d.out_color_space = cmyk ? JCS_CMYK : JCS_RGB;
-    d.scale_num = 1;
-    d.scale_denom = (unsigned)scale_down;
-    jpeg_start_decompress(&d);
-    int width = (int)d.output_width, height = (int)d.output_height;
-    size_t stride = (size_t)width * 3;
-    pixels = mem_try(stride * height, limit * 3, "picture");
-    row = cmyk ? mem_try((size_t)width * 4, limit * 4, "picture row") : NULL;
-    if (!pixels || (cmyk && !row)) {
-        jpeg_destroy_decompress(&d);
-        free(pixels);
-        free(row);
-        return -1;
-    }
-    while (d.output_scanline < d.output_height) {
-        uint8_t *to = pixels + d.output_scanline * stride, *into = cmyk ? row : to;
-        jpeg_read_scanlines(&d, &into, 1);
-        if (cmyk) {
-            cmyk_to_rgb(row, width, d.saw_Adobe_marker);
-            memcpy(to, row, stride);
-        }
-    }
-    jpeg_finish_decompress(&d);
-    jpeg_destroy_decompress(&d);
-    free(row);
-    *im = (struct image){width, height, pixels};
-    return 0;
+    if (is_png(data, len))
+        return png_size(data, len, width, height);
+    if (is_webp(data, len))
+        return webp_size(data, len, width, height);
+    return unknown_format(len);
 }
 
 static int png_decode(struct image *im, const void *data, size_t len, uint64_t limit)
 {
+    int width, height;
+    if (png_size(data, len, &width, &height))
+        return -1;
     png_image p = {.version = PNG_IMAGE_VERSION};
     if (!png_image_begin_read_from_memory(&p, data, len))
         return err_set(ERR_DATA, "PNG: %s", p.message);
     p.format = PNG_FORMAT_RGB;
     uint8_t *pixels = NULL;
-    if (!check_pixels(p.width, p.height, limit))
+    if (!image_check_pixels(p.width, p.height, limit))
         pixels = mem_try((size_t)p.width * p.height * 3, limit * 3, "picture");
     if (!pixels) {
         png_image_free(&p);
@@ -197,48 +108,74 @@ static int png_decode(struct image *im, const void *data, size_t len, uint64_t l
     return 0;
 }
 
+/* [n, 4] to [n, 3] in place: transparent parts are on white. */
+static void onto_white(uint8_t *pixels, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        for (int c = 0; c < 3; c++) {
+            int alpha = pixels[i * 4 + 3];
+            pixels[i * 3 + c] = (uint8_t)((pixels[i * 4 + c] * alpha + 255 * (255 - alpha) + 127) / 255);
+        }
+}
+
+static int webp_decode(struct image *im, const void *data, size_t len, uint64_t limit)
+{
+    WebPDecoderConfig c;
+    int width, height;
+    if (webp_size(data, len, &width, &height) || image_check_pixels((uint64_t)width, (uint64_t)height, limit))
+        return -1;
+    WebPInitDecoderConfig(&c);
+    size_t n = (size_t)width * (size_t)height;
+    uint8_t *pixels = mem_try(n * 4, limit * 4, "picture");
+    if (!pixels)
+        return -1;
+    c.output.colorspace = MODE_RGBA;
+    c.output.is_external_memory = 1;
+    c.output.u.RGBA.rgba = pixels;
+    c.output.u.RGBA.stride = width * 4;
+    c.output.u.RGBA.size = n * 4;
+    VP8StatusCode status = WebPDecode(data, len, &c);
+    if (status != VP8_STATUS_OK) {
+        free(pixels);
+        return err_set(ERR_DATA, "WebP: %s", status == VP8_STATUS_NOT_ENOUGH_DATA ? "cut short" : "damaged");
+    }
+    onto_white(pixels, n);
+    *im = (struct image){width, height, xrealloc(pixels, n * 3)};
+    return 0;
+}
+
 int image_decode(struct image *im, const void *data, size_t len, uint64_t max_pixels, int scale_down)
 {
     uint64_t limit = max_pixels ? max_pixels : IMAGE_MAX_PIXELS;
     if (is_jpeg(data, len))
-        return jpeg_decode(im, data, len, limit, scale_down);
+        return jpeg_decode(im, data, len, limit, &(struct jpeg_plan){.scale_down = scale_down});
     if (is_png(data, len))
         return png_decode(im, data, len, limit);
+    if (is_webp(data, len))
+        return webp_decode(im, data, len, limit);
     return unknown_format(len);
 }
 
-int image_encode_jpeg(const struct image *im, int quality, struct buf *out)
+int image_reduction(int width, int height, int side)
 {
-    struct jpeg_guard g;
-    struct jpeg_compress_struct c;
-    unsigned char *bytes = NULL;
-    unsigned long size = 0;
-    jpeg_guard_init(&g);
-    c.err = &g.base;
-    jpeg_create_compress(&c);
-    if (setjmp(g.escape)) {
-        jpeg_destroy_compress(&c);
-        free(bytes);
-        return err_set(ERR_DATA, "JPEG: %s", g.text);
-    }
-    jpeg_mem_dest(&c, &bytes, &size);
-    c.image_width = (JDIMENSION)im->width;
-    c.image_height = (JDIMENSION)im->height;
-    c.input_components = 3;
-    c.in_color_space = JCS_RGB;
-    jpeg_set_defaults(&c);
-    jpeg_set_quality(&c, quality, TRUE);
-    c.optimize_coding = TRUE;
-    c.comp_info[0].h_samp_factor = c.comp_info[0].v_samp_factor = 1;
-    jpeg_start_compress(&c, TRUE);
-    while (c.next_scanline < c.image_height) {
-        JSAMPROW row = im->rgb + (size_t)c.next_scanline * im->width * 3;
-        jpeg_write_scanlines(&c, &row, 1);
-    }
-    jpeg_finish_compress(&c);
-    jpeg_destroy_compress(&c);
-    buf_append(out, bytes, size);
-    free(bytes);
+    int least = width < height ? width : height, by = 1;
+    while (by < 8 && least / (by * 2) >= 2 * side)
+        by *= 2;
+    return by;
+}
+
+int image_decode_square(struct image *im, const void *data, size_t len, int side, int *width, int *height)
+{
+    if (image_size(data, len, width, height))
+        return -1;
+    const struct jpeg_plan plan = {image_reduction(*width, *height, side), side};
+    if (is_jpeg(data, len))
+        return jpeg_decode(im, data, len, IMAGE_MAX_PIXELS, &plan);
+    struct image whole;
+    if (image_decode(&whole, data, len, 0, 1))
+        return -1;
+    image_center_square(&whole, side, im);
+    image_free(&whole);
     return 0;
 }
 

@@ -73,6 +73,9 @@ void record_set_number(struct record *r, enum field f, double value);           
 void record_set_u64(struct record *r, enum field f, uint64_t value);
 void record_set_ints(struct record *r, enum field f, const int32_t *data, size_t len);
 
+/* Adds a field that has no name here, a string: it passes through all stages, as those of others do. */
+void record_add_text(struct record *r, const char *name, const char *text, size_t len);
+
 void record_set_key(struct record *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void record_set_line_key(struct record *r, const char *name, uint64_t line); /* "name:line" */
 

@@ -67,6 +67,17 @@ static void pack_value(msgpack_packer *packer, const void *value, enum field_typ
     }
 }
 
+void record_add_text(struct record *r, const char *name, const char *text, size_t len)
+{
+    msgpack_packer packer;
+    msgpack_packer_init(&packer, &r->unknown, append);
+    msgpack_pack_str(&packer, strlen(name));
+    msgpack_pack_str_body(&packer, name, strlen(name));
+    msgpack_pack_str(&packer, len);
+    msgpack_pack_str_body(&packer, text, len);
+    r->unknown_count++;
+}
+
 void record_pack(const struct record *r, struct buf *out)
 {
     msgpack_packer packer;

@@ -99,6 +99,11 @@ const char *stage_output_uri(const struct stage_output *out)
     return out->uri;
 }
 
+uint64_t stage_done(const struct stage_output *out)
+{
+    return out->sink ? sink_done(out->sink) : 0;
+}
+
 void stage_count(struct stage_output *out, const char *name, uint64_t n)
 {
     tally_add(&out->counts.named, name, strlen(name), n);
@@ -135,16 +140,29 @@ static void on_timeout(int number)
     _exit(ERR_AGAIN);
 }
 
+/* What the stage holds back goes out. */
+static int flush(const struct stage *stage, void *self, struct stage_output *out)
+{
+    if (!stage->flush)
+        return 0;
+    alarm(out->timeout);
+    int rc = stage->flush(self, out);
+    alarm(0);
+    return rc;
+}
+
 static int process(const struct stage *stage, void *self, struct record *r, struct stage_output *out)
 {
     int rc;
     out->counts.records++;
-    alarm(out->timeout);
     if (record_has(r, FIELD_REJECT)) {
+        rc = flush(stage, self, out);
         out->counting_upstream = !source_is_foreign(out->source);
-        rc = stage_emit(out, r);
+        if (rc == 0)
+            rc = stage_emit(out, r);
         out->counting_upstream = false;
     } else {
+        alarm(out->timeout);
         rc = stage->process(self, r, out);
     }
     alarm(0);
@@ -159,7 +177,7 @@ static int process(const struct stage *stage, void *self, struct record *r, stru
 /* The end of a link's batch: nothing of it stays with the stage, so that it can be acknowledged as a whole. */
 static int end_batch(const struct stage *stage, void *self, struct stage_output *out)
 {
-    if (stage->finish && stage->finish(self, out) < 0)
+    if (flush(stage, self, out) < 0 || (stage->finish && stage->finish(self, out) < 0))
         return -1;
     uint64_t ticket = source_pass(out->source);
     if (out->sink)
@@ -204,7 +222,7 @@ static enum end loop(const struct stage *stage, void *self, struct stage_output 
             show_progress(&out->counts, out->source);
     }
     record_free(&r);
-    return end;
+    return end != END_FAILED && flush(stage, self, out) < 0 ? END_FAILED : end;
 }
 
 /* Brings the output to the state that the end of the loop allows. */

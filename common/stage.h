@@ -23,6 +23,9 @@ struct stage_output; /* where process puts its records */
 /* Passes a record on (a reject too). 0 or -1. The record stays the caller's. From one thread at a time. */
 int stage_emit(struct stage_output *out, const struct record *r);
 
+/* Records with ids below this are in the output already (a store that is continued); 0 where it cannot know. */
+uint64_t stage_done(const struct stage_output *out);
+
 /* What --out names: "dir:out". */
 const char *stage_output_uri(const struct stage_output *out);
 
@@ -42,6 +45,9 @@ struct stage {
     /* One record; may change it; emits none, one or more. Records that carry `reject` do not come here: the loop passes
      * them on by itself. 0, or -1 with an error that ends the program (a bad record is rejected instead). */
     int (*process)(void *self, struct record *r, struct stage_output *out);
+    /* Emits what process took and holds back, before anything else is passed on (a record that came with `reject`) or
+     * the loop ends, even by a signal. 0 or -1. May be NULL: process holds nothing back. */
+    int (*flush)(void *self, struct stage_output *out);
     /* After the last record of an input that came to its end, and of each batch that came over a link: emit what is
      * still held. May be NULL. */
     int (*finish)(void *self, struct stage_output *out);

@@ -139,6 +139,11 @@ static void sink_lmdb_print(void *self, struct buf *out)
     monitor_add(out, "store_committed_total", "", __atomic_load_n(&s->committed, __ATOMIC_RELAXED));
 }
 
+static uint64_t sink_lmdb_done(const void *self)
+{
+    return store_cursor(((const struct store_sink *)self)->store);
+}
+
 static int sink_lmdb_finish(void *self)
 {
     struct store_sink *s = self;
@@ -179,6 +184,7 @@ const struct source_kind source_lmdb = {.scheme = "lmdb",
 const struct sink_kind sink_lmdb = {.scheme = "lmdb",
                                     .open = sink_lmdb_open,
                                     .put = sink_lmdb_put,
+                                    .done = sink_lmdb_done,
                                     .finish = sink_lmdb_finish,
                                     .stop = sink_lmdb_stop,
                                     .mark = sink_lmdb_mark,

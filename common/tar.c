@@ -202,18 +202,26 @@ static int take_entry(struct tar_source *s, struct record *r)
     return -1;
 }
 
-/* A record without a caption of its own gets that of its JSON member. */
-static void caption_from_json(const struct tar_source *s, struct record *r)
+/* A record without a caption of its own gets that of its JSON member. img2dataset's say more: where the picture came
+ * from, which is kept as the unknown field `url`, and whether it came. */
+static void fields_from_json(const struct tar_source *s, struct record *r)
 {
     json_error_t error;
-    if (s->json.len == 0 || record_has(r, FIELD_CAPTION))
+    if (s->json.len == 0)
         return;
     json_t *json = json_loadb((const char *)s->json.data, s->json.len, JSON_ALLOW_NUL, &error);
-    const json_t *caption = json_object_get(json, "caption");
-    if (json == NULL)
-        record_reject(r, "json: %s at byte %d", error.text, error.position);
-    else if (json_is_string(caption))
+    const json_t *caption = json_object_get(json, "caption"), *url = json_object_get(json, "url");
+    const char *status = json_string_value(json_object_get(json, "status"));
+    const char *message = json_string_value(json_object_get(json, "error_message"));
+    bool wanted = !record_has(r, FIELD_CAPTION);
+    if (wanted && json_is_string(caption))
         record_set_caption(r, json_string_value(caption), json_string_length(caption), json_string_length(caption));
+    if (json_is_string(url))
+        record_add_text(r, "url", json_string_value(url), json_string_length(url));
+    if (wanted && json == NULL)
+        record_reject(r, "json: %s at byte %d", error.text, error.position);
+    else if (status && !record_has(r, FIELD_REJECT) && strcmp(status, "success") != 0)
+        record_reject(r, "download: %s", message ? message : status);
     json_decref(json);
 }
 
@@ -243,7 +251,7 @@ static int read_record(struct tar_source *s, struct record *r)
         name = entry_name(s);
         bytes = stem_bytes(name);
     } while (bytes == s->stem.len && memcmp(name, s->stem.data, bytes) == 0);
-    caption_from_json(s, r);
+    fields_from_json(s, r);
     return 1;
 }
 

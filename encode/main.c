@@ -2,28 +2,34 @@
  * atelier-encode: pictures to dVAE codes.
  *
  *   atelier-encode --dvae runs/dvae --in tar:train.tar --out lmdb:codes
- *   atelier-encode --dvae encoder.pkl --decoder decoder.pkl --reconstruct --in dir:photos --out dir:seen
+ *   atelier-encode --dvae encoder.pkl --decoder decoder.pkl --reconstruct --beside --in dir:photos --out dir:seen
  *
  * A picture's codes depend on it and the options alone: it is decoded, cropped to a square, area-resized and encoded by
- * itself.
+ * itself. Decoding is a few records ahead of the network (ahead.c).
  */
 #include "common/err.h"
-#include "common/random.h"
+#include "common/log.h"
 #include "common/stage.h"
-#include "models/augment.h"
+#include "encode/ahead.h"
 #include "models/dvae.h"
 #include "models/model_path.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEY_DVAE = 256, KEY_DECODER, KEY_SIDE, KEY_VIEWS, KEY_SEED, KEY_RECONSTRUCT, KEY_KEEP };
+enum { KEY_DVAE = 256, KEY_DECODER, KEY_SIDE, KEY_VIEWS, KEY_SEED, KEY_RECONSTRUCT, KEY_BESIDE, KEY_KEEP, KEY_SKIP };
+
+#define MAX_CROP_BYTES (256 << 20) /* of one picture; a few pictures wait */
 
 struct encode {
     const char *path, *decoder;
     int64_t side, views, seed;
-    bool reconstruct, keep_image;
+    bool reconstruct, beside, keep_image, skip_done;
     struct dvae *dvae;
-    int32_t *codes; /* [views, grid * grid] */
+    struct ahead *ahead;
+    int32_t *codes;    /* [views, grid * grid] */
+    double psnr;       /* sum over the pictures reconstructed, in decibels ... */
+    uint64_t pictures; /* ... and how many these are */
 };
 
 static int set_option(void *self, int key, const char *arg)
@@ -42,6 +48,12 @@ static int set_option(void *self, int key, const char *arg)
         return option_int("views", arg, 1, 1024, &e->views);
     case KEY_SEED:
         return option_int("seed", arg, 0, INT64_MAX, &e->seed);
+    case KEY_BESIDE:
+        e->beside = true;
+        return 0;
+    case KEY_SKIP:
+        e->skip_done = true;
+        return 0;
     case KEY_KEEP:
         e->keep_image = true;
         return 0;
@@ -65,60 +77,101 @@ static int start(void *self, struct stage_output *out)
         return -1;
     if (e->reconstruct && dvae_config(e->dvae)->init == 0)
         return err_set(ERR_USAGE, "--reconstruct: %s has no decoder; name it with --decoder FILE", e->path);
+    int64_t side = dvae_side(e->dvae), bytes = e->views * side * side * 3;
+    if (bytes > MAX_CROP_BYTES)
+        return err_set(ERR_USAGE, "--views %lld: %lld MB of crops a picture, %d MB at most", (long long)e->views,
+                       (long long)bytes >> 20, MAX_CROP_BYTES >> 20);
+    if (e->beside && !e->reconstruct)
+        return err_set(ERR_USAGE, "--beside is for --reconstruct: add it, or leave --beside out");
     size_t grid = (size_t)dvae_grid(e->dvae);
     e->codes = xmalloc((size_t)e->views * grid * grid * sizeof *e->codes);
-    return 0;
+    const struct crops crops = {.views = (int)e->views, .side = dvae_side(e->dvae), .seed = e->seed};
+    e->ahead = ahead_new(&crops);
+    return e->ahead ? 0 : -1;
 }
 
-/* The codes of each view; `square` keeps the last view's pixels. */
-static void encode_views(struct encode *e, const struct image *im, uint64_t id, struct image *square)
+/* Peak signal to noise ratio of 8-bit values, in decibels; equal ones count as an error of one in all. */
+static double psnr(const uint8_t *a, const uint8_t *b, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += (a[i] - b[i]) * (a[i] - b[i]);
+    return 10 * log10(255.0 * 255.0 * (double)n / fmax(sum, 1));
+}
+
+/* Replaces the record's picture by what the codes of `square` decode to, the last view's, as a PNG. */
+static int reconstruct(struct encode *e, struct record *r, const uint8_t *square)
 {
     int side = dvae_side(e->dvae), grid = dvae_grid(e->dvae);
-    uint64_t key = random_key((uint64_t)e->seed, RANDOM_VIEW);
-    for (int64_t v = 0; v < e->views; v++) {
-        image_free(square);
-        augment(im, e->views > 1 ? AUGMENT_PRIOR : AUGMENT_NONE, side, key, id * (uint64_t)e->views + (uint64_t)v,
-                square);
-        dvae_encode(e->dvae, square->rgb, 1, e->codes + v * grid * grid);
-    }
+    size_t bytes = (size_t)side * (size_t)side * 3;
+    struct image original = {side, side, xmalloc(bytes)}, seen, shown;
+    struct buf png = {0};
+    memcpy(original.rgb, square, bytes);
+    image_alloc(&seen, side, side);
+    dvae_decode(e->dvae, e->codes + (e->views - 1) * grid * grid, 1, seen.rgb);
+    double quality = psnr(square, seen.rgb, bytes);
+    record_set_number(r, FIELD_SCORE, quality);
+    e->psnr += quality;
+    e->pictures++;
+    image_alloc(&shown, e->beside ? 2 * side : side, side);
+    image_paste(&shown, &original, 0, 0);
+    image_paste(&shown, &seen, e->beside ? side : 0, 0);
+    int rc = image_encode_png(&shown, &png);
+    record_set_string(r, FIELD_IMAGE, png.data, png.len);
+    buf_free(&png);
+    image_free(&shown);
+    image_free(&seen);
+    image_free(&original);
+    return rc;
+}
+
+/* The network's part, and out it goes. */
+static int encode(struct encode *e, struct prepared *p, struct stage_output *out)
+{
+    struct record *r = &p->record;
+    size_t grid = (size_t)dvae_grid(e->dvae), bytes = (size_t)dvae_side(e->dvae) * (size_t)dvae_side(e->dvae) * 3;
+    if (!p->squares)
+        return stage_emit(out, r);
+    for (size_t v = 0; v < (size_t)e->views; v++)
+        dvae_encode(e->dvae, p->squares + v * bytes, 1, e->codes + v * grid * grid);
+    record_set_ints(r, FIELD_CODES, e->codes, (size_t)e->views * grid * grid);
+    record_set_number(r, FIELD_GRID, (double)grid);
+    record_set_number(r, FIELD_WIDTH, p->width);
+    record_set_number(r, FIELD_HEIGHT, p->height);
+    if (e->reconstruct && reconstruct(e, r, p->squares + (size_t)(e->views - 1) * bytes) != 0)
+        return -1;
+    if (!e->reconstruct && !e->keep_image)
+        record_drop(r, FIELD_IMAGE);
+    return stage_emit(out, r);
 }
 
 static int process(void *self, struct record *r, struct stage_output *out)
 {
     struct encode *e = self;
-    struct image im = {0}, square = {0};
-    if (!record_has(r, FIELD_IMAGE)) {
-        record_reject(r, "image: none");
-        return stage_emit(out, r);
+    if (e->skip_done && record_has(r, FIELD_ID) && r->id < stage_done(out)) {
+        stage_count(out, "done before", 1);
+        return 0;
     }
-    if (image_decode(&im, r->image.data, r->image.len, 0, 1)) {
-        record_reject(r, "image: %s", err_text());
-        return stage_emit(out, r);
-    }
-    encode_views(e, &im, r->id, &square);
-    size_t grid = (size_t)dvae_grid(e->dvae);
-    record_set_ints(r, FIELD_CODES, e->codes, (size_t)e->views * grid * grid);
-    record_set_number(r, FIELD_GRID, (double)grid);
-    record_set_number(r, FIELD_WIDTH, im.width);
-    record_set_number(r, FIELD_HEIGHT, im.height);
-    int rc = 0;
-    if (e->reconstruct) {
-        struct buf png = {0};
-        dvae_decode(e->dvae, e->codes, 1, square.rgb);
-        rc = image_encode_png(&square, &png);
-        record_set_string(r, FIELD_IMAGE, png.data, png.len);
-        buf_free(&png);
-    } else if (!e->keep_image) {
-        record_drop(r, FIELD_IMAGE);
-    }
-    image_free(&im);
-    image_free(&square);
-    return rc ? -1 : stage_emit(out, r);
+    ahead_put(e->ahead, r);
+    return ahead_full(e->ahead) ? encode(e, ahead_next(e->ahead), out) : 0;
+}
+
+static int flush(void *self, struct stage_output *out)
+{
+    struct encode *e = self;
+    for (struct prepared *p; (p = ahead_next(e->ahead)) != NULL;)
+        if (encode(e, p, out) != 0)
+            return -1;
+    return 0;
 }
 
 static void close_encode(void *self)
 {
     struct encode *e = self;
+    if (e->pictures)
+        log_info("reconstructions: mean PSNR %.2f dB over %llu pictures", e->psnr / (double)e->pictures,
+                 (unsigned long long)e->pictures);
+    ahead_free(&e->ahead);
     dvae_free(&e->dvae);
     free(e->codes);
 }
@@ -129,7 +182,10 @@ static const struct argp_option options[] = {
     {"side", KEY_SIDE, "PIXELS", 0, "Side of the pictures it sees (default: what it was trained at)", 0},
     {"views", KEY_VIEWS, "K", 0, "Codes of K random crops (default 1: the centred square)", 0},
     {"seed", KEY_SEED, "N", 0, "Seed of the crops (default 0)", 0},
-    {"reconstruct", KEY_RECONSTRUCT, NULL, 0, "Replace each picture by what its codes decode to (PNG)", 0},
+    {"reconstruct", KEY_RECONSTRUCT, NULL, 0,
+     "Replace each picture by what its codes decode to (PNG); score becomes its PSNR", 0},
+    {"beside", KEY_BESIDE, NULL, 0, "With --reconstruct: the picture that the dVAE saw at its left", 0},
+    {"skip-done", KEY_SKIP, NULL, 0, "Leave out the records that the store in --out has (restarts cost nothing)", 0},
     {"keep-image", KEY_KEEP, NULL, 0, "Keep the picture beside its codes", 0},
     {0},
 };
@@ -143,6 +199,7 @@ int main(int argc, char **argv)
         .option = set_option,
         .start = start,
         .process = process,
+        .flush = flush,
         .close = close_encode,
     };
     struct encode e = {.views = 1};

@@ -60,9 +60,9 @@ static void layout(void *self, struct arena *a)
     size_t pixels = batch * (size_t)d->side * (size_t)d->side, classes = (size_t)d->config.vocab;
     /* Without training, pictures pass through the networks one by one. */
     int together = d->train ? d->batch : 1;
-    dvae_net_measure(&d->encoder, &d->scratch, together);
+    dvae_net_measure(&d->encoder, &d->scratch, together, d->train);
     if (d->config.init > 0)
-        dvae_net_measure(&d->decoder, &d->scratch, together);
+        dvae_net_measure(&d->decoder, &d->scratch, together, d->train);
     dvae_scratch_layout(&d->scratch, a);
     dvae_net_layout(&d->encoder, &d->scratch, a, together, d->train);
     if (d->config.init > 0)
@@ -173,7 +173,10 @@ void dvae_encode(struct dvae *d, const uint8_t *pictures, int n, int32_t *codes)
     dvae_map_pixels(x, values);
     d->k->upload(d->x, x, values);
     free(x);
-    d->k->argmax(d->codes, dvae_logits(d, d->x, n), (int)cells, d->config.vocab);
+    if (d->train)
+        d->k->argmax(d->codes, dvae_logits(d, d->x, n), (int)cells, d->config.vocab);
+    for (size_t i = 0; !d->train && i < (size_t)n; i++)
+        dvae_net_codes(&d->encoder, tensor_at(d->codes, i * cells_of(d)), tensor_at(d->x, i * pixels_of(d) * 3), 1);
     d->k->download(codes, d->codes, cells);
 }
 

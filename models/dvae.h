@@ -19,8 +19,8 @@ struct dvae_config {
 struct dvae;
 
 /* `side`: pixels of the pictures that this instance handles; `batch`: the most pictures a call. With `train`, gradients
- * and what the backward pass needs are allocated too; without, a batch's activations are shared between layers. 0 or
- * -1. */
+ * and what the backward pass needs are allocated too; without, activations are shared between layers, and a network's
+ * weights are packed for inference at its first use: they may not change after it. 0 or -1. */
 int dvae_new(struct dvae **d, const struct kernels *k, const struct dvae_config *c, int side, int batch, bool train);
 void dvae_free(struct dvae **d);
 
@@ -77,7 +77,8 @@ void dvae_train(struct dvae *d, const float *x, int n, const struct dvae_step *s
  * output layer is set to logit = (2 f.c - |c|^2) / scale, so that a position's code is its nearest centre (a small
  * `scale` makes it sure of that), and column v of the decoder's input layer to centre v less the centres' mean: the
  * centre itself where init is the features' width, else random projections of it; at unit variance. Same seed, same
- * result. Needs as many positions as codes. 0 or -1. */
+ * result. Needs as many positions as codes, and an instance for
+ * training. 0 or -1. */
 int dvae_init_kmeans(struct dvae *d, const float *x, int count, float scale, int iterations, uint64_t seed);
 
 #endif

@@ -8,6 +8,7 @@
 #include "common/random.h"
 #include "models/dvae_private.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,11 +23,10 @@ struct clustering {
 /* The encoder's features of all pictures, in as large batches as there is room for. */
 static void collect(struct dvae *d, const float *x, int count, float *features)
 {
-    int together = d->train ? d->batch : 1;
     size_t values = (size_t)d->side * (size_t)d->side * 3;
     size_t width = (size_t)d->grid * (size_t)d->grid * (size_t)d->encoder.output.in;
-    for (int i = 0; i < count; i += together) {
-        int n = count - i < together ? count - i : together;
+    for (int i = 0; i < count; i += d->batch) {
+        int n = count - i < d->batch ? count - i : d->batch;
         d->k->upload(d->x, x + (size_t)i * values, (size_t)n * values);
         struct tensor f = dvae_net_features(&d->encoder, &d->scratch, d->x, n);
         d->k->download(features + (size_t)i * width, f, (size_t)n * width);
@@ -55,7 +55,7 @@ static void set_output(struct dvae *d, const struct clustering *c, float scale)
 /* The output layer itself finds each point's nearest centre. */
 static void assign(struct dvae *d, struct clustering *c)
 {
-    size_t room = (size_t)d->grid * (size_t)d->grid * (size_t)(d->train ? d->batch : 1);
+    size_t room = (size_t)d->grid * (size_t)d->grid * (size_t)d->batch;
     set_output(d, c, 1);
     struct tensor w = param_value(&d->params, d->encoder.output.param);
     struct tensor b = param_value(&d->params, d->encoder.output.param + 1);
@@ -171,6 +171,7 @@ static void set_input(struct dvae *d, const struct clustering *c, uint64_t seed)
 
 int dvae_init_kmeans(struct dvae *d, const float *x, int count, float scale, int iterations, uint64_t seed)
 {
+    assert(d->train);
     struct clustering c = {.points = (size_t)count * (size_t)d->grid * (size_t)d->grid,
                            .centres = (size_t)d->config.vocab,
                            .width = (size_t)d->encoder.output.in};

@@ -8,7 +8,7 @@
 
 static struct dvae_conv add_conv(struct params *p, int in, int out, int kernel, int side, const char *name)
 {
-    struct dvae_conv c = {in, out, kernel, side, p->count};
+    struct dvae_conv c = {.in = in, .out = out, .kernel = kernel, .side = side, .param = p->count};
     params_add(p, true, INIT_NORMAL, 1 / sqrtf((float)in * (float)kernel * (float)kernel), 4,
                (const int64_t[]){out, in, kernel, kernel}, "%s.w", name);
     params_add(p, false, INIT_ZERO, 0, 1, (const int64_t[]){out}, "%s.b", name);
@@ -66,7 +66,7 @@ static size_t larger(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-void dvae_net_measure(const struct dvae_net *net, struct dvae_scratch *s, int batch)
+void dvae_net_measure(const struct dvae_net *net, struct dvae_scratch *s, int batch, bool train)
 {
     size_t first = elements(batch, net->input.side, net->input.out);
     s->flow_size = larger(s->flow_size, first);
@@ -74,7 +74,7 @@ void dvae_net_measure(const struct dvae_net *net, struct dvae_scratch *s, int ba
         const struct dvae_conv *in = &net->block[i].conv[0], *out = &net->block[i].conv[3];
         size_t wide = larger(elements(batch, in->side, in->in), elements(batch, out->side, out->out));
         s->flow_size = larger(s->flow_size, wide);
-        s->wide_size = larger(s->wide_size, wide);
+        s->wide_size = train ? larger(s->wide_size, wide) : 0;
         s->hidden_size = larger(s->hidden_size, elements(batch, in->side, in->out));
     }
 }
@@ -86,6 +86,38 @@ void dvae_scratch_layout(struct dvae_scratch *s, struct arena *a)
         s->flow[i] = arena_take(a, s->flow_size, F32);
         s->hidden[i] = arena_take(a, s->hidden_size, F32);
     }
+}
+
+static struct conv_shape shape_of(const struct dvae_conv *c, int n)
+{
+    return (struct conv_shape){n, c->side, c->side, c->in, c->out, c->kernel};
+}
+
+static void each_conv(struct dvae_net *net, void (*visit)(struct dvae_net *net, struct dvae_conv *c, void *data),
+                      void *data)
+{
+    visit(net, &net->input, data);
+    for (int i = 0; i < net->groups * net->blocks; i++) {
+        struct dvae_block *b = &net->block[i];
+        if (b->has_id)
+            visit(net, &b->id, data);
+        for (int j = 0; j < 4; j++)
+            visit(net, &b->conv[j], data);
+    }
+    visit(net, &net->output, data);
+}
+
+static void take_packed(struct dvae_net *net, struct dvae_conv *c, void *arena)
+{
+    struct conv_shape s = shape_of(c, 1);
+    c->packed = arena_take(arena, net->k->conv_packed_size(&s), F32);
+}
+
+static void pack(struct dvae_net *net, struct dvae_conv *c, void *unused)
+{
+    (void)unused;
+    struct conv_shape s = shape_of(c, 1);
+    net->k->conv_pack(c->packed, param_value(net->params, c->param), &s);
 }
 
 /* A place for the next state: its own, or the flow buffer that the present state is not in. */
@@ -101,6 +133,9 @@ void dvae_net_layout(struct dvae_net *net, const struct dvae_scratch *s, struct 
 {
     int flow = 1;
     net->k = a->k;
+    net->train = train;
+    if (!train)
+        each_conv(net, take_packed, a);
     net->first = next_state(s, a, elements(batch, net->input.side, net->input.out), train, &flow);
     struct tensor state = net->first;
     for (int i = 0; i < net->groups * net->blocks; i++) {
@@ -113,14 +148,9 @@ void dvae_net_layout(struct dvae_net *net, const struct dvae_scratch *s, struct 
         b->y = state;
         for (int j = 0; j < 4; j++) {
             size_t count = elements(batch, b->conv[j].side, b->conv[j].in);
-            b->act[j] = train ? arena_take(a, count, F32) : j == 0 ? s->wide : s->hidden[j % 2];
+            b->act[j] = train ? arena_take(a, count, F32) : s->hidden[j % 2];
         }
     }
-}
-
-static struct conv_shape shape_of(const struct dvae_conv *c, int n)
-{
-    return (struct conv_shape){n, c->side, c->side, c->in, c->out, c->kernel};
 }
 
 static void conv_forward(const struct dvae_net *net, const struct dvae_conv *c, struct tensor y, struct tensor x, int n)
@@ -160,7 +190,7 @@ static void resize_forward(const struct dvae_net *net, const struct dvae_block *
         net->k->maxpool(b->x, b[-1].y, n, side, side, channels);
 }
 
-struct tensor dvae_net_features(struct dvae_net *net, const struct dvae_scratch *s, struct tensor in, int n)
+static struct tensor train_features(struct dvae_net *net, const struct dvae_scratch *s, struct tensor in, int n)
 {
     int last = net->groups * net->blocks - 1;
     conv_forward(net, &net->input, net->first, in, n);
@@ -174,9 +204,53 @@ struct tensor dvae_net_features(struct dvae_net *net, const struct dvae_scratch 
     return y;
 }
 
+static void infer(const struct dvae_net *net, const struct dvae_conv *c, struct tensor y, struct tensor x, int n,
+                  struct conv_fusion f)
+{
+    struct conv_shape s = shape_of(c, n);
+    net->k->conv_infer(y, x, c->packed, param_value(net->params, c->param + 1), &s, &f);
+}
+
+static struct tensor infer_features(struct dvae_net *net, struct tensor in, int n)
+{
+    int last = net->groups * net->blocks - 1;
+    if (!net->packed)
+        each_conv(net, pack, NULL);
+    net->packed = true;
+    infer(net, &net->input, net->first, in, n, (struct conv_fusion){0});
+    for (int i = 0; i <= last; i++) {
+        const struct dvae_block *b = &net->block[i];
+        if (i > 0 && i % net->blocks == 0)
+            resize_forward(net, b, n);
+        infer(net, &b->conv[0], b->act[1], b->x, n, (struct conv_fusion){.relu_in = true, .relu_out = true});
+        infer(net, &b->conv[1], b->act[2], b->act[1], n, (struct conv_fusion){.relu_out = true});
+        infer(net, &b->conv[2], b->act[3], b->act[2], n, (struct conv_fusion){.relu_out = true});
+        if (b->has_id)
+            infer(net, &b->id, b->y, b->x, n, (struct conv_fusion){0});
+        infer(net, &b->conv[3], b->y, b->act[3], n, (struct conv_fusion){.gain = net->gain, .relu_out = i == last});
+    }
+    return net->block[last].y;
+}
+
+struct tensor dvae_net_features(struct dvae_net *net, const struct dvae_scratch *s, struct tensor in, int n)
+{
+    return net->train ? train_features(net, s, in, n) : infer_features(net, in, n);
+}
+
 void dvae_net_forward(struct dvae_net *net, const struct dvae_scratch *s, struct tensor out, struct tensor in, int n)
 {
-    conv_forward(net, &net->output, out, dvae_net_features(net, s, in, n), n);
+    struct tensor features = dvae_net_features(net, s, in, n);
+    if (net->train)
+        conv_forward(net, &net->output, out, features, n);
+    else
+        infer(net, &net->output, out, features, n, (struct conv_fusion){0});
+}
+
+void dvae_net_codes(struct dvae_net *net, struct tensor codes, struct tensor in, int n)
+{
+    struct tensor features = infer_features(net, in, n);
+    struct conv_shape s = shape_of(&net->output, n);
+    net->k->conv_argmax(codes, features, net->output.packed, param_value(net->params, net->output.param + 1), &s);
 }
 
 /* dy is the gradient of the block's output; returns that of its input, in dy itself or in `other`. A ReLU's result

@@ -31,6 +31,7 @@ const struct kernels *kernels_plain(void)
         plain_elementwise(&table);
         plain_products(&table);
         plain_convolution(&table);
+        plain_inference(&table);
         plain_pictures(&table);
         plain_normalisation(&table);
         plain_embedding(&table);

@@ -11,6 +11,7 @@ void plain_memory(struct kernels *k);
 void plain_elementwise(struct kernels *k);
 void plain_products(struct kernels *k);
 void plain_convolution(struct kernels *k);
+void plain_inference(struct kernels *k);
 void plain_pictures(struct kernels *k);
 void plain_normalisation(struct kernels *k);
 void plain_embedding(struct kernels *k);
@@ -21,5 +22,8 @@ void plain_optimizer(struct kernels *k);
 
 /* p [classes] = softmax(x) in double; the result is the logarithm of its denominator. */
 double plain_softmax(double *p, const float *x, int classes);
+
+/* The first of the largest. */
+int plain_first_largest(const float *x, int n);
 
 #endif

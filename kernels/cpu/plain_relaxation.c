@@ -48,7 +48,7 @@ static void gumbel_softmax_backward(struct tensor dlogits_t, struct tensor dz_t,
     }
 }
 
-static int first_largest(const float *x, int classes)
+int plain_first_largest(const float *x, int classes)
 {
     int best = 0;
     for (int i = 1; i < classes; i++)
@@ -60,7 +60,7 @@ static int first_largest(const float *x, int classes)
 static void argmax(struct tensor ids_t, struct tensor x, int rows, int classes)
 {
     for (int r = 0; r < rows; r++)
-        ((int32_t *)ids_t.data)[r] = first_largest((const float *)x.data + (size_t)r * classes, classes);
+        ((int32_t *)ids_t.data)[r] = plain_first_largest((const float *)x.data + (size_t)r * classes, classes);
 }
 
 struct candidate {
@@ -108,7 +108,7 @@ static void draw(struct tensor ids_t, struct tensor logits_t, struct tensor unif
     struct candidate *c = xmalloc(classes * sizeof *c);
     for (int r = 0; r < rows; r++) {
         const float *logits = (const float *)logits_t.data + (size_t)r * classes;
-        double most = logits[first_largest(logits, classes)], total = 0, so_far = 0;
+        double most = logits[plain_first_largest(logits, classes)], total = 0, so_far = 0;
         for (int i = 0; i < classes; i++)
             c[i] = (struct candidate){exp((logits[i] - most) / d->temperature), i, true};
         if (d->top_k > 0 || d->top_p < 1)

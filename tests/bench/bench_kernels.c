@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { TENSORS = 8 };
+enum { TENSORS = 9 };
 
 struct bench {
     const struct kernels *k;
@@ -67,6 +67,22 @@ static void conv(struct bench *b)
 {
     struct conv_shape c = conv_shape(b->s);
     b->k->conv(b->t[0], b->t[1], b->t[2], b->t[3], &c);
+}
+
+/* Counted as the direct method's work, whatever the method does. */
+static void prepare_conv_infer(struct bench *b)
+{
+    struct conv_shape c = conv_shape(b->s);
+    prepare_conv(b);
+    struct tensor packed = tensor(b, b->k->conv_packed_size(&c));
+    b->k->conv_pack(packed, b->t[2], &c);
+}
+
+static void conv_infer(struct bench *b)
+{
+    struct conv_shape c = conv_shape(b->s);
+    static const struct conv_fusion FUSION = {.relu_in = true, .relu_out = true};
+    b->k->conv_infer(b->t[0], b->t[1], b->t[7], b->t[3], &c, &FUSION);
 }
 
 static void prepare_conv_backward(struct bench *b)
@@ -221,6 +237,11 @@ static const struct subject SUBJECTS[] = {
     {"conv", "GFLOP/s", "16x16x16, 64 -> 16, 3x3", prepare_conv, conv, {16, 16, 16, 64, 16, 3}},
     {"conv", "GFLOP/s", "16x8x8, 128 -> 256, 1x1", prepare_conv, conv, {16, 8, 8, 128, 256, 1}},
     {"conv", "GFLOP/s", "1x64x64, 256 -> 64, 3x3", prepare_conv, conv, {1, 64, 64, 256, 64, 3}},
+    {"conv_infer", "GFLOP/s", "1x32x32, 32 -> 8, 3x3", prepare_conv_infer, conv_infer, {1, 32, 32, 32, 8, 3}},
+    {"conv_infer", "GFLOP/s", "1x128x128, 256 -> 64, 3x3", prepare_conv_infer, conv_infer, {1, 128, 128, 256, 64, 3}},
+    {"conv_infer", "GFLOP/s", "1x128x128, 64 -> 64, 3x3", prepare_conv_infer, conv_infer, {1, 128, 128, 64, 64, 3}},
+    {"conv_infer", "GFLOP/s", "1x32x32, 2048 -> 512, 3x3", prepare_conv_infer, conv_infer, {1, 32, 32, 2048, 512, 3}},
+    {"conv_infer", "GFLOP/s", "1x128x128, 64 -> 256, 1x1", prepare_conv_infer, conv_infer, {1, 128, 128, 64, 256, 1}},
     {"conv_backward",
      "GFLOP/s",
      "16x32x32, 32 -> 8, 3x3",

@@ -5,7 +5,7 @@
  * Weights are packed to [kernel row][kernel column, in][out] panels. The gradient of a picture is the convolution of
  * dy with the turned kernel; the gradient of the weights is the same product with pixels as the summed index.
  */
-#include "kernels/cpu/isa/fast.h"
+#include "kernels/cpu/isa/inference.h"
 #include <string.h>
 
 enum { BAND_PIXELS = 256 };
@@ -42,18 +42,23 @@ static void copy_band(float *copy, const float *picture, int first, int rows, co
     }
 }
 
-/* y = conv(x, panels) + bias, panels [ceil(out / WIDE)][kernel * kernel * in][WIDE]. */
+static const struct conv_fusion UNCHANGED; /* training's convolutions have none */
+
+/* y = conv(x, panels) + bias, or what f makes of it, panels [ceil(out / WIDE)][kernel * kernel * in][WIDE]. */
 static void convolve(float *y, const float *x, const float *panels, const float *bias, const struct conv_shape *s,
-                     const struct scratch *scratch)
+                     const struct conv_fusion *f, const struct scratch *scratch)
 {
     int band = band_rows(s), bands = ceil_div(s->height, band), depth = s->kernel * s->in;
-    size_t pixels = (size_t)s->height * s->width;
+    size_t pixels = (size_t)s->height * s->width, row = (size_t)s->width * s->out;
     PARALLEL_FOR(s->batch * pixels * s->kernel * depth * s->out / 8)
     for (int task = 0; task < s->batch * bands; task++) {
         int picture = task / bands, first = task % bands * band, rows = smaller(band, s->height - first);
-        float *copy = scratch_mine(scratch);
+        float *copy = scratch_mine(scratch), *to = y + picture * pixels * s->out + first * row;
         copy_band(copy, x + picture * pixels * s->in, first, rows, s);
-        for (int r = 0; r < rows; r++) {
+        if (f->relu_in)
+            FN(relu_block)(copy, copy_row(s) * (rows + s->kernel - 1));
+        for (int r = 0; r < rows; r++, to += row) {
+            float *result = f->gain != 0 ? copy + copy_size(s) : to;
             struct block t = {.a = copy + r * copy_row(s),
                               .a_outer = (ptrdiff_t)copy_row(s),
                               .a_row = s->in,
@@ -63,11 +68,12 @@ static void convolve(float *y, const float *x, const float *panels, const float 
                               .b_row = WIDE,
                               .start = bias,
                               .start_row = 0,
-                              .c = y + (picture * pixels + (size_t)(first + r) * s->width) * s->out,
+                              .c = result,
                               .c_row = s->out,
                               .outer = s->kernel,
                               .depth = depth};
             FN(block_run)(&t, s->width, s->out);
+            FN(fuse_block)(to, s->out, result, s->out, s->width, s->out, f);
         }
     }
 }
@@ -91,6 +97,18 @@ static void pack_weights(float *panels, const float *w, const struct conv_shape 
         }
 }
 
+void FN(direct_pack)(float *to, const float *w, const struct conv_shape *s)
+{
+    pack_weights(to, w, s, false);
+}
+
+void FN(direct)(float *y, const float *x, const float *panels, const float *bias, const struct conv_shape *s,
+                const struct conv_fusion *f)
+{
+    struct scratch scratch = FN(scratch)(0, copy_size(s) + (size_t)s->width * s->out);
+    convolve(y, x, panels, bias, s, f, &scratch);
+}
+
 static void conv(struct tensor y, struct tensor x, struct tensor w, struct tensor bias, const struct conv_shape *s)
 {
     if (s->kernel == 1) {
@@ -99,7 +117,7 @@ static void conv(struct tensor y, struct tensor x, struct tensor w, struct tenso
     }
     struct scratch scratch = FN(scratch)(pack_size(s->kernel * s->kernel * s->in, s->out), copy_size(s));
     pack_weights(scratch.shared, w.data, s, false);
-    convolve(y.data, x.data, scratch.shared, bias.data, s, &scratch);
+    convolve(y.data, x.data, scratch.shared, bias.data, s, &UNCHANGED, &scratch);
 }
 
 static void picture_gradient(float *dx, const float *dy, const float *w, const struct conv_shape *s)
@@ -109,7 +127,7 @@ static void picture_gradient(float *dx, const float *dy, const float *w, const s
     back.out = s->in;
     struct scratch scratch = FN(scratch)(pack_size(s->kernel * s->kernel * s->out, s->in), copy_size(&back));
     pack_weights(scratch.shared, w, s, true);
-    convolve(dx, dy, scratch.shared, NULL, &back, &scratch);
+    convolve(dx, dy, scratch.shared, NULL, &back, &UNCHANGED, &scratch);
 }
 
 /* sums [kernel row][kernel column, in][out], `columns` floats to a row, += the share of one band. */

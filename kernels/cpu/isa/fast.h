@@ -36,6 +36,8 @@ static inline int threads_for(size_t work)
 }
 #define PRAGMA(text) _Pragma(#text)
 #define PARALLEL_FOR(work) PRAGMA(omp parallel for schedule(static) num_threads(threads_for(work)))
+/* The same for few, long turns: a thread that other programs hold up gets fewer. */
+#define PARALLEL_PARTS(work) PRAGMA(omp parallel for schedule(dynamic) num_threads(threads_for(work)))
 
 static inline int ceil_div(int a, int b)
 {
@@ -118,6 +120,7 @@ void FN(add_column_sums)(float *to, const float *x, int rows, int n, float *part
 /* Each file's operations into the table. */
 void FN(fast_products)(struct kernels *k);
 void FN(fast_convolution)(struct kernels *k);
+void FN(fast_inference)(struct kernels *k);
 void FN(fast_attention)(struct kernels *k);
 void FN(fast_attention_backward)(struct kernels *k);
 void FN(fast_attention_step)(struct kernels *k);

@@ -10,6 +10,7 @@ void FILL(ISA)(struct kernels *k)
 {
     FN(fast_products)(k);
     FN(fast_convolution)(k);
+    FN(fast_inference)(k);
     FN(fast_attention)(k);
     FN(fast_attention_backward)(k);
     FN(fast_attention_step)(k);

@@ -171,6 +171,26 @@ static void test_members(void **state)
     assert_int_equal(source_next(source, &r), 0);
     source_close(&source);
 
+    /* As img2dataset writes them. */
+    static const struct member loaded[] = {
+        {"0.jpg", "p"},
+        {"0.json", "{\"caption\":\"a\",\"url\":\"http://h/0\",\"status\":\"success\",\"error_message\":null}"},
+        {"0.txt", "a"},
+        {"1.json", "{\"url\":\"http://h/1\",\"status\":\"failed_to_download\",\"error_message\":\"404\"}"},
+    };
+    struct buf json = {0};
+    WRITE_MEMBERS(scratch_path("loaded.tar"), loaded);
+    source = open_tar("loaded.tar");
+    assert_int_equal(source_next(source, &r), 1);
+    assert_false(record_has(&r, FIELD_REJECT));
+    assert_text(&r.caption, "a");
+    record_to_json(&r, &json);
+    assert_non_null(strstr(buf_string(&json), "\"url\":\"http://h/0\""));
+    assert_int_equal(source_next(source, &r), 1);
+    assert_text(&r.reject, "download: 404");
+    source_close(&source);
+    buf_free(&json);
+
     static const struct member links[] = {{"l.jpg", "/etc/passwd"}};
     write_members(scratch_path("links.tar"), links, 1, AE_IFLNK);
     source = open_tar("links.tar"); /* never followed, never lost */

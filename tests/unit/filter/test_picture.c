@@ -142,7 +142,7 @@ static void test_no_picture(void **state)
     char reason[PICTURE_REASON];
     assert_false(check("", 0, &limits, reason));
     assert_false(check("GIF89a..........", 16, &limits, reason));
-    assert_string_equal(reason, "image: neither JPEG nor PNG");
+    assert_string_equal(reason, "image: neither JPEG, PNG nor WebP");
     assert_false(check("\xFF\xD8\xFF", 3, &limits, reason));
     assert_false(check("\x89PNG\r\n\x1a\n", 8, &limits, reason));
 }

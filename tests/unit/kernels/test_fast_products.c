@@ -41,6 +41,35 @@ static void conv(struct trial *t, const int *s)
     t->k->conv(y, x, w, bias, &c);
 }
 
+/* s: batch, height, width, in, out, kernel, fusion: bit 0 relu_in, bit 1 relu_out, bit 2 gain, bit 3 no bias */
+static void conv_infer(struct trial *t, const int *s)
+{
+    struct conv_shape c = {s[0], s[1], s[2], s[3], s[4], s[5]};
+    struct conv_fusion f = {s[6] & 1, s[6] & 2, s[6] & 4 ? 0.25f : 0};
+    size_t pixels = (size_t)s[0] * s[1] * s[2];
+    struct tensor x = trial_in(t, pixels * c.in, -1, 1);
+    struct tensor w = trial_in(t, (size_t)c.out * c.in * c.kernel * c.kernel, -1, 1);
+    struct tensor bias = s[6] & 8 ? tensor_none() : trial_in(t, c.out, -1, 1);
+    struct tensor y = f.gain != 0 ? trial_change(t, pixels * c.out, -1, 1) : trial_out(t, pixels * c.out);
+    struct tensor packed = t->k->alloc(t->k->conv_packed_size(&c), F32);
+    t->k->conv_pack(packed, w, &c);
+    t->k->conv_infer(y, x, packed, bias, &c, &f);
+    t->k->free(packed);
+}
+
+/* s: batch, height, width, in, out, with bias. Small whole numbers tie often. */
+static void conv_argmax(struct trial *t, const int *s)
+{
+    struct conv_shape c = {s[0], s[1], s[2], s[3], s[4], 1};
+    size_t pixels = (size_t)s[0] * s[1] * s[2];
+    struct tensor x = trial_in_steps(t, pixels * c.in, -2, 3), w = trial_in_steps(t, (size_t)c.out * c.in, -2, 3);
+    struct tensor bias = s[5] ? trial_in_steps(t, c.out, -2, 3) : tensor_none(), ids = trial_out_ids(t, pixels);
+    struct tensor packed = t->k->alloc(t->k->conv_packed_size(&c), F32);
+    t->k->conv_pack(packed, w, &c);
+    t->k->conv_argmax(ids, x, packed, bias, &c);
+    t->k->free(packed);
+}
+
 /* s: batch, height, width, in, out, kernel, with dx and dbias */
 static void conv_backward(struct trial *t, const int *s)
 {
@@ -107,6 +136,14 @@ static void upsample_backward(struct trial *t, const int *s)
             {2, 19, 21, 5, 9, 5, 1}, {1, 3, 300, 3, 5, 3, 1}, {9, 5, 4, 30, 31, 3, 1},                                 \
     }
 
+/* Winograd's method takes shapes of many channels: borders, tiles cut off, blocks of tiles and channels begun. */
+#define WINOGRAD_SHAPES                                                                                                \
+    {                                                                                                                  \
+        {1, 4, 4, 32, 32, 3, 0}, {1, 5, 7, 32, 64, 3, 7}, {2, 9, 4, 48, 32, 3, 2}, {1, 8, 31, 80, 64, 3, 5},           \
+            {1, 23, 26, 64, 32, 3, 4}, {3, 6, 6, 128, 192, 3, 8}, {1, 4, 44, 160, 96, 3, 11},                          \
+            {1, 32, 32, 32, 32, 3, 3},                                                                                 \
+    }
+
 #define PICTURE_SHAPES                                                                                                 \
     {                                                                                                                  \
         {1, 2, 2, 1}, {1, 2, 4, 3}, {3, 6, 2, 7}, {2, 4, 6, 17}, {1, 8, 8, 33}, {2, 16, 16, 16}, {1, 2, 2, 100},       \
@@ -131,6 +168,17 @@ static const struct operation OPERATIONS[] = {
     {"linear_backward", linear_backward, 1e-6, LINEAR_SHAPES},
     {"conv", conv, 1e-6, CONV_SHAPES},
     {"conv_backward", conv_backward, 1e-6, CONV_SHAPES},
+    {"conv_infer", conv_infer, 1e-6, CONV_SHAPES},
+    {"conv_infer, winograd", conv_infer, 5e-6, WINOGRAD_SHAPES},
+    {"conv_argmax",
+     conv_argmax,
+     0,
+     {{1, 1, 1, 1, 1, 0},
+      {1, 3, 5, 3, 17, 1},
+      {2, 8, 8, 16, 257, 1},
+      {3, 7, 5, 65, 600, 0},
+      {1, 9, 15, 600, 33, 1},
+      {1, 20, 20, 5, 300, 1}}},
     {"patches", patches, 0, {{1, 2, 2, 1, 1}, {1, 4, 8, 3, 4}, {2, 6, 9, 3, 3}, {3, 8, 8, 7, 2}}},
     {"maxpool", maxpool, 0, PICTURE_SHAPES},
     {"maxpool_backward", maxpool_backward, 0, PICTURE_SHAPES},

@@ -206,6 +206,54 @@ static void gradients_add_up(const struct kernels *k)
 }
 EACH_TABLE(gradients_add_up)
 
+/* An opened instance of widths that inference has methods of its own for: near the trained instance's logits, and bits
+ * that depend on neither the batch nor the threads. */
+static void wide_inference(const struct kernels *k)
+{
+    enum { N = 3, SIDE = 20, CELLS = 100, VOCAB = 50, VALUES = SIDE * SIDE * 3, LOGITS = CELLS * VOCAB };
+    static const struct dvae_config c = {.hidden = 128, .init = 16, .groups = 2, .blocks = 2, .vocab = VOCAB};
+    struct tiny t;
+    struct dvae *d;
+    char *path = scratch_path();
+    uint8_t pictures[N * VALUES];
+    int32_t trained[N * CELLS], together[N * CELLS], alone[CELLS];
+    tiny_new(&t, k, &c, SIDE, N);
+    assert_int_equal(dvae_save(t.d, dvae_params(t.d)->values, path), 0);
+    assert_int_equal(dvae_open(&d, k, path, NULL, 0, N), 0);
+    for (int i = 0; i < N * VALUES; i++)
+        pictures[i] = (uint8_t)(random_philox(3, 4, (uint64_t)i).v[0] & 255);
+    dvae_encode(t.d, pictures, N, trained);
+    dvae_encode(d, pictures, N, together);
+    assert_memory_equal(together, trained, sizeof trained);
+
+    struct tensor x = k->alloc(N * VALUES, F32);
+    k->upload(x, t.x, N * VALUES);
+    float *reference = downloaded(k, dvae_logits(t.d, x, N), N * LOGITS);
+    float *logits = downloaded(k, dvae_logits(d, x, N), N * LOGITS), largest = 0;
+    for (int i = 0; i < N * LOGITS; i++)
+        largest = fmaxf(largest, fabsf(reference[i]));
+    for (int i = 0; i < N * LOGITS; i++)
+        if (!(fabsf(logits[i] - reference[i]) <= 1e-5f * largest))
+            fail_msg("logit %d is %g, in training %g", i, logits[i], reference[i]);
+    for (int i = 0; i < N; i++) {
+        kernels_set_threads(1 + i);
+        dvae_encode(d, pictures + i * VALUES, 1, alone);
+        assert_memory_equal(alone, together + i * CELLS, sizeof alone);
+        float *one = downloaded(k, dvae_logits(d, tensor_at(x, (size_t)i * VALUES), 1), LOGITS);
+        assert_memory_equal(one, logits + (size_t)i * LOGITS, LOGITS * sizeof *one);
+        free(one);
+    }
+    kernels_set_threads(1);
+    k->free(x);
+    free(reference);
+    free(logits);
+    dvae_free(&d);
+    tiny_free(&t);
+    unlink(path);
+    free(path);
+}
+EACH_TABLE(wide_inference)
+
 static void save_and_open(const struct kernels *k)
 {
     struct tiny t;
@@ -315,8 +363,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         UNIT_EACH_TABLE(golden_training),  UNIT_EACH_TABLE(golden_containers), UNIT_EACH_TABLE(slopes),
-        UNIT_EACH_TABLE(gradients_add_up), UNIT_EACH_TABLE(save_and_open),     UNIT_EACH_TABLE(kmeans),
-        cmocka_unit_test(refusals),
+        UNIT_EACH_TABLE(gradients_add_up), UNIT_EACH_TABLE(save_and_open),     UNIT_EACH_TABLE(wide_inference),
+        UNIT_EACH_TABLE(kmeans),           cmocka_unit_test(refusals),
     };
     kernels_set_threads(1);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,282 @@
+/*
+ * JPEG through libjpeg-turbo: sizes from headers, bounded decoding, orientation, encoding.
+ */
+#include "common/err.h"
+#include "common/image_private.h"
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jpeglib.h> /* needs stdio.h before it */
+
+#define JPEG_MAX_SCANS 100 /* a progressive file can claim thousands, each costing a pass over the picture */
+
+struct jpeg_guard {
+    struct jpeg_error_mgr base; /* first: libjpeg hands it back */
+    struct jpeg_progress_mgr progress;
+    jmp_buf escape;
+    char text[JMSG_LENGTH_MAX];
+};
+
+static _Noreturn void jpeg_fail(j_common_ptr info)
+{
+    struct jpeg_guard *g = (struct jpeg_guard *)info->err;
+    g->base.format_message(info, g->text);
+    longjmp(g->escape, 1);
+}
+
+/* Level -1 is a warning: the data is damaged and libjpeg would go on with made-up pixels. */
+static void jpeg_message(j_common_ptr info, int level)
+{
+    if (level < 0)
+        jpeg_fail(info);
+}
+
+static void jpeg_count_scans(j_common_ptr info)
+{
+    struct jpeg_guard *g = (struct jpeg_guard *)info->err;
+    if (info->is_decompressor && ((j_decompress_ptr)info)->input_scan_number > JPEG_MAX_SCANS) {
+        snprintf(g->text, sizeof g->text, "more than %d scans", JPEG_MAX_SCANS);
+        longjmp(g->escape, 1);
+    }
+}
+
+static void jpeg_guard_init(struct jpeg_guard *g)
+{
+    jpeg_std_error(&g->base);
+    g->base.error_exit = jpeg_fail;
+    g->base.emit_message = jpeg_message;
+    g->progress = (struct jpeg_progress_mgr){.progress_monitor = jpeg_count_scans};
+    g->text[0] = 0;
+}
+
+static unsigned exif_number(const uint8_t *p, int bytes, bool little)
+{
+    unsigned value = 0;
+    for (int i = 0; i < bytes; i++)
+        value = value << 8 | p[little ? bytes - 1 - i : i];
+    return value;
+}
+
+/* The orientation that a camera noted, 1 .. 8 (EXIF 2.3, 4.6.4); 1 where there is none or it makes no sense. */
+static int exif_orientation(const struct jpeg_decompress_struct *d)
+{
+    enum { HEADER = 6, ENTRY = 12, TAG = 0x0112, SHORT = 3 };
+    const struct jpeg_marker_struct *m = d->marker_list;
+    while (m && (m->marker != JPEG_APP0 + 1 || m->data_length < HEADER + 8 || memcmp(m->data, "Exif\0", HEADER) != 0))
+        m = m->next;
+    if (!m)
+        return 1;
+    const uint8_t *tiff = m->data + HEADER;
+    size_t len = m->data_length - HEADER;
+    bool little = tiff[0] == 'I';
+    size_t at = exif_number(tiff + 4, 4, little);
+    if (at > len - 2)
+        return 1;
+    size_t entries = exif_number(tiff + at, 2, little);
+    for (at += 2; entries > 0 && at + ENTRY <= len; entries--, at += ENTRY) {
+        if (exif_number(tiff + at, 2, little) != TAG || exif_number(tiff + at + 2, 2, little) != SHORT)
+            continue;
+        unsigned value = exif_number(tiff + at + 8, 2, little);
+        return value >= 1 && value <= 8 ? (int)value : 1;
+    }
+    return 1;
+}
+
+/* Turns and mirrors, so that the first row is at the top. */
+static void orient(struct image *im, int orientation)
+{
+    if (orientation == 1)
+        return;
+    int width = im->width, height = im->height;
+    bool swap = orientation >= 5;
+    bool right = orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
+    bool bottom = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
+    struct image to;
+    image_alloc(&to, swap ? height : width, swap ? width : height);
+    for (int y = 0; y < to.height; y++)
+        for (int x = 0; x < to.width; x++) {
+            int column = swap ? y : x, row = swap ? x : y;
+            column = right ? width - 1 - column : column;
+            row = bottom ? height - 1 - row : row;
+            memcpy(to.rgb + ((size_t)y * to.width + x) * 3, im->rgb + ((size_t)row * width + column) * 3, 3);
+        }
+    image_free(im);
+    *im = to;
+}
+
+static void read_header(struct jpeg_decompress_struct *d, const void *data, size_t len)
+{
+    jpeg_save_markers(d, JPEG_APP0 + 1, 0xFFFF);
+    jpeg_mem_src(d, data, len);
+    jpeg_read_header(d, TRUE);
+}
+
+int jpeg_size(const void *data, size_t len, int *width, int *height)
+{
+    struct jpeg_guard g;
+    struct jpeg_decompress_struct d;
+    jpeg_guard_init(&g);
+    d.err = &g.base;
+    jpeg_create_decompress(&d);
+    if (setjmp(g.escape)) {
+        jpeg_destroy_decompress(&d);
+        return err_set(ERR_DATA, "JPEG: %s", g.text);
+    }
+    read_header(&d, data, len);
+    bool swap = exif_orientation(&d) >= 5;
+    *width = (int)(swap ? d.image_height : d.image_width);
+    *height = (int)(swap ? d.image_width : d.image_height);
+    jpeg_destroy_decompress(&d);
+    return 0;
+}
+
+/* In place, [n, 4] to [n, 3]. Adobe's files keep the inks inverted. */
+static void cmyk_to_rgb(uint8_t *row, int n, bool inverted)
+{
+    for (int i = 0; i < n; i++) {
+        int k = inverted ? row[i * 4 + 3] : 255 - row[i * 4 + 3];
+        for (int c = 0; c < 3; c++) {
+            int ink = inverted ? row[i * 4 + c] : 255 - row[i * 4 + c];
+            row[i * 3 + c] = (uint8_t)((ink * k + 127) / 255);
+        }
+    }
+}
+
+/* The part of the reduced picture that is read, and what is wanted of it: for a square, a part that begins and ends
+ * within pixels. The library may begin further left and end further right. */
+struct window {
+    JDIMENSION top, width, height;
+    JDIMENSION before;                /* columns that come and are not wanted */
+    double left_part, top_part, side; /* of the square, in pixels of the window */
+};
+
+static struct window whole_window(const struct jpeg_decompress_struct *d)
+{
+    return (struct window){.width = d->output_width, .height = d->output_height};
+}
+
+static struct window square_window(struct jpeg_decompress_struct *d, int scale_down)
+{
+    JDIMENSION width = d->image_width, height = d->image_height, by = (JDIMENSION)scale_down;
+    JDIMENSION side = width < height ? width : height, x = (width - side) / 2, y = (height - side) / 2;
+    JDIMENSION left = x / by, right = (x + side + by - 1) / by;
+    struct window w = {.top = y / by, .width = right - left, .height = (y + side + by - 1) / by - y / by};
+    w.left_part = (double)x / by - left;
+    w.top_part = (double)y / by - w.top;
+    w.side = (double)side / by;
+    JDIMENSION from = left, given = w.width;
+    if (given < d->output_width)
+        jpeg_crop_scanline(d, &from, &given);
+    w.before = left - from;
+    return w;
+}
+
+/* Rows of the window to `pixels`; `row` has room for one of what the library gives, in four colours. */
+static void read_window(struct jpeg_decompress_struct *d, const struct window *w, uint8_t *pixels, uint8_t *row)
+{
+    bool cmyk = d->out_color_space == JCS_CMYK;
+    bool direct = !cmyk && d->output_width == w->width;
+    size_t stride = (size_t)w->width * 3;
+    if (w->top > 0)
+        jpeg_skip_scanlines(d, w->top);
+    for (JDIMENSION y = 0; y < w->height; y++, pixels += stride) {
+        JSAMPROW into = direct ? pixels : row;
+        jpeg_read_scanlines(d, &into, 1);
+        if (cmyk)
+            cmyk_to_rgb(row, (int)d->output_width, d->saw_Adobe_marker);
+        if (!direct)
+            memcpy(pixels, row + (size_t)w->before * 3, stride);
+    }
+    /* Damage further down is a reject too. The library leaves unread what is skipped up to the end, so the last row is
+     * asked for. */
+    JDIMENSION left = d->output_height - d->output_scanline;
+    if (left > 1)
+        jpeg_skip_scanlines(d, left - 1);
+    if (left > 0)
+        jpeg_read_scanlines(d, &row, 1);
+}
+
+int jpeg_decode(struct image *im, const void *data, size_t len, uint64_t limit, const struct jpeg_plan *plan)
+{
+    struct jpeg_guard g;
+    struct jpeg_decompress_struct d;
+    uint8_t *volatile pixels = NULL;
+    uint8_t *volatile row = NULL;
+    jpeg_guard_init(&g);
+    d.err = &g.base;
+    jpeg_create_decompress(&d);
+    if (setjmp(g.escape)) {
+        err_set(ERR_DATA, "JPEG: %s", g.text);
+        goto fail;
+    }
+    d.progress = &g.progress;
+    read_header(&d, data, len);
+    if (image_check_pixels(d.image_width, d.image_height, limit))
+        goto fail;
+    bool cmyk = d.jpeg_color_space == JCS_CMYK || d.jpeg_color_space == JCS_YCCK;
+    d.out_color_space = cmyk ? JCS_CMYK : JCS_RGB;
+    d.scale_num = 1;
+    d.scale_denom = (unsigned)plan->scale_down;
+    int orientation = exif_orientation(&d);
+    jpeg_start_decompress(&d);
+    row = mem_try((size_t)d.output_width * 4, limit * 4, "picture row");
+    struct window w = plan->square > 0 ? square_window(&d, plan->scale_down) : whole_window(&d);
+    pixels = row ? mem_try((size_t)w.width * w.height * 3, limit * 3, "picture") : NULL;
+    if (!pixels)
+        goto fail;
+    read_window(&d, &w, pixels, row);
+    jpeg_finish_decompress(&d);
+    jpeg_destroy_decompress(&d);
+    free(row);
+    struct image read = {(int)w.width, (int)w.height, pixels};
+    if (plan->square > 0) {
+        image_resize_area(&read, w.left_part, w.top_part, w.side, w.side, plan->square, plan->square, im);
+        image_free(&read);
+    } else {
+        *im = read;
+    }
+    orient(im, orientation);
+    return 0;
+fail:
+    jpeg_destroy_decompress(&d);
+    free(pixels);
+    free(row);
+    return -1;
+}
+
+int image_encode_jpeg(const struct image *im, int quality, struct buf *out)
+{
+    struct jpeg_guard g;
+    struct jpeg_compress_struct c;
+    unsigned char *bytes = NULL;
+    unsigned long size = 0;
+    jpeg_guard_init(&g);
+    c.err = &g.base;
+    jpeg_create_compress(&c);
+    if (setjmp(g.escape)) {
+        jpeg_destroy_compress(&c);
+        free(bytes);
+        return err_set(ERR_DATA, "JPEG: %s", g.text);
+    }
+    jpeg_mem_dest(&c, &bytes, &size);
+    c.image_width = (JDIMENSION)im->width;
+    c.image_height = (JDIMENSION)im->height;
+    c.input_components = 3;
+    c.in_color_space = JCS_RGB;
+    jpeg_set_defaults(&c);
+    jpeg_set_quality(&c, quality, TRUE);
+    c.optimize_coding = TRUE;
+    c.comp_info[0].h_samp_factor = c.comp_info[0].v_samp_factor = 1;
+    jpeg_start_compress(&c, TRUE);
+    while (c.next_scanline < c.image_height) {
+        JSAMPROW row = im->rgb + (size_t)c.next_scanline * im->width * 3;
+        jpeg_write_scanlines(&c, &row, 1);
+    }
+    jpeg_finish_compress(&c);
+    jpeg_destroy_compress(&c);
+    buf_append(out, bytes, size);
+    free(bytes);
+    return 0;
+}

@@ -1,0 +1,36 @@
+/*
+ * Decoding ahead: a thread decodes and crops the pictures of the next records while the network works on this one's.
+ * Records come out in the order in which they went in.
+ */
+#ifndef ATELIER_ENCODE_AHEAD_H
+#define ATELIER_ENCODE_AHEAD_H
+
+#include "common/image.h"
+#include "common/record.h"
+
+struct crops {
+    int views, side; /* of each picture: 1 the centred square, more random crops */
+    int64_t seed;
+};
+
+/* A record and what became of its picture. */
+struct prepared {
+    struct record record;
+    int width, height; /* of the whole picture */
+    uint8_t *squares;  /* [views, side, side, 3]; NULL: the record was rejected */
+};
+
+struct ahead;
+
+/* NULL with an error set. */
+struct ahead *ahead_new(const struct crops *crops);
+void ahead_free(struct ahead **a);
+
+/* Takes the record's contents over (r is empty afterwards). Not when ahead_full. */
+void ahead_put(struct ahead *a, struct record *r);
+bool ahead_full(const struct ahead *a);
+/* The oldest record, when its picture is decoded; NULL when there is none. It holds until the next call of
+ * ahead_next or ahead_put. */
+struct prepared *ahead_next(struct ahead *a);
+
+#endif

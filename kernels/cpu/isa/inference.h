@@ -1,0 +1,43 @@
+/*
+ * What the convolutions of inference share (inference.c): how a result is put into the picture.
+ */
+#ifndef ATELIER_KERNELS_CPU_ISA_INFERENCE_H
+#define ATELIER_KERNELS_CPU_ISA_INFERENCE_H
+
+#include "kernels/cpu/isa/fast.h"
+
+typedef float lanes __attribute__((vector_size(4 * VEC), aligned(4), may_alias));
+
+/* max(x, 0); of NaN 0, as the activation's. */
+static inline lanes positive(lanes x)
+{
+    typedef int32_t bits __attribute__((vector_size(4 * VEC)));
+    return (lanes)((bits)x & (bits)(x > 0));
+}
+
+static inline void fuse(float *y, lanes result, const struct conv_fusion *f)
+{
+    if (f->gain != 0)
+        result = *(const lanes *)y + f->gain * result;
+    *(lanes *)y = f->relu_out ? positive(result) : result;
+}
+
+/* The same for a block of results, rows apart by y_row and from_row floats; `from` may be y. */
+void FN(fuse_block)(float *y, ptrdiff_t y_row, const float *from, ptrdiff_t from_row, int rows, int columns,
+                    const struct conv_fusion *f);
+void FN(relu_block)(float *x, size_t n); /* in place */
+
+/* 3x3 convolutions by Winograd's method (winograd.c): whether a shape is one for it, the floats of its weights, these
+ * from [out, in, 3, 3], and the convolution. */
+bool FN(winograd_suits)(const struct conv_shape *s);
+size_t FN(winograd_size)(const struct conv_shape *s);
+void FN(winograd_pack)(float *to, const float *w, const struct conv_shape *s);
+void FN(winograd)(float *y, const float *x, const float *packed, const float *bias, const struct conv_shape *s,
+                  const struct conv_fusion *f);
+
+/* Any kernel, directly (convolution.c). to: pack_size(kernel * kernel * in, out) floats. */
+void FN(direct_pack)(float *to, const float *w, const struct conv_shape *s);
+void FN(direct)(float *y, const float *x, const float *panels, const float *bias, const struct conv_shape *s,
+                const struct conv_fusion *f);
+
+#endif

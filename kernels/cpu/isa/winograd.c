@@ -1,0 +1,258 @@
+/*
+ * Fast kernels: 3x3 convolution by Winograd's method F(4x4, 3x3) (Lavin and Gray, arXiv 1509.09308), with a quarter of
+ * the multiplications. Each tile of 6x6 pixels becomes 36 numbers a channel; the convolution is then 36 products over
+ * the channels; and each 36 results become 4x4 pixels.
+ *
+ * The polynomials are interpolated at 0, +-A, +-B and infinity with A = sqrt(1/2), B = sqrt(2). The usual 1 and 2 cost
+ * as much and lose two bits more.
+ *
+ * A task takes a block of tiles and of output channels through all three steps, so that what is between them stays in
+ * the near caches. The sum over channels is one chain in their order, so blocks do not change the result.
+ */
+#include "kernels/cpu/isa/inference.h"
+
+enum {
+    PIXELS = 4,           /* of an output tile's side */
+    SIDE = 6,             /* of an input tile */
+    POINTS = SIDE * SIDE, /* products */
+    TILES = 32,           /* of a block */
+    IN_BLOCK = 128,       /* channels transformed at a time */
+    OUT_BLOCK = 4 * WIDE, /* channels of a task */
+    PADDING = 16          /* floats between products, which would lie a power of two apart and share cache lines */
+};
+
+#define A 0.70710678118654752
+#define B 1.41421356237309505
+
+/* Floats between the inputs of two products, and between their results. */
+static inline size_t in_step(void)
+{
+    return (size_t)TILES * IN_BLOCK + PADDING;
+}
+static inline size_t out_step(void)
+{
+    return (size_t)TILES * OUT_BLOCK + PADDING;
+}
+
+/* t = B^T d: six numbers of six, t's `step` vectors apart. The even and odd halves of the polynomials are shared. */
+static inline __attribute__((always_inline)) void transform_in(lanes *t, const int step, const lanes *d)
+{
+    const float a = A, b = B;
+    lanes even_a = d[4] - 2.0f * d[2], odd_a = d[3] - 2.0f * d[1];
+    lanes even_b = d[4] - 0.5f * d[2], odd_b = d[3] - 0.5f * d[1];
+    t[0] = d[0] - 2.5f * d[2] + d[4];
+    t[step] = even_a + a * odd_a;
+    t[2 * step] = even_a - a * odd_a;
+    t[3 * step] = even_b + b * odd_b;
+    t[4 * step] = even_b - b * odd_b;
+    t[5 * step] = d[1] - 2.5f * d[3] + d[5];
+}
+
+/* t = A^T d: four numbers of six. */
+static inline __attribute__((always_inline)) void transform_out(lanes *t, const int step, const lanes *d)
+{
+    const float a = A, b = B;
+    lanes sum_a = d[1] + d[2], odd_a = a * (d[1] - d[2]), sum_b = d[3] + d[4], odd_b = b * (d[3] - d[4]);
+    t[0] = d[0] + sum_a + sum_b;
+    t[step] = odd_a + odd_b;
+    t[2 * step] = 0.5f * sum_a + 2.0f * sum_b;
+    t[3 * step] = 0.5f * odd_a + 2.0f * odd_b + d[5];
+}
+
+/* The numbers G g G^T that stand for a kernel g [3, 3]. */
+static void transform_kernel(double *to, const float *g)
+{
+    static const double point[SIDE - 1] = {0, A, -A, B, -B};
+    double matrix[SIDE][3] = {[SIDE - 1] = {0, 0, 1}}, half[SIDE][3];
+    for (int i = 0; i < SIDE - 1; i++) {
+        double norm = 1;
+        for (int j = 0; j < SIDE - 1; j++)
+            norm *= i == j ? 1 : point[i] - point[j];
+        for (int j = 0; j < 3; j++)
+            matrix[i][j] = (j == 0 ? 1 : j == 1 ? point[i] : point[i] * point[i]) / norm;
+    }
+    for (int i = 0; i < SIDE; i++)
+        for (int j = 0; j < 3; j++)
+            half[i][j] = matrix[i][0] * g[j] + matrix[i][1] * g[3 + j] + matrix[i][2] * g[6 + j];
+    for (int i = 0; i < SIDE; i++)
+        for (int j = 0; j < SIDE; j++)
+            to[i * SIDE + j] = half[i][0] * matrix[j][0] + half[i][1] * matrix[j][1] + half[i][2] * matrix[j][2];
+}
+
+bool FN(winograd_suits)(const struct conv_shape *s)
+{
+    return s->kernel == 3 && s->in >= 32 && s->out >= 32 && s->in % VEC == 0 && s->out % WIDE == 0 &&
+           s->height >= PIXELS && s->width >= PIXELS;
+}
+
+size_t FN(winograd_size)(const struct conv_shape *s)
+{
+    return (size_t)POINTS * s->in * s->out;
+}
+
+/* Where the weights of a block of channels start, in the order in which tasks read them:
+ * [out block][in block][point][panel][channel of in block][WIDE]. */
+static size_t weights_at(const struct conv_shape *s, int out, int in)
+{
+    return POINTS * ((size_t)out * s->in + (size_t)in * smaller(OUT_BLOCK, s->out - out));
+}
+
+void FN(winograd_pack)(float *to, const float *w, const struct conv_shape *s)
+{
+    PARALLEL_FOR(FN(winograd_size)(s) * 8)
+    for (int o = 0; o < s->out; o++)
+        for (int i = 0; i < s->in; i++) {
+            double numbers[POINTS];
+            int out = o / OUT_BLOCK * OUT_BLOCK, outs = smaller(OUT_BLOCK, s->out - out);
+            int in = i / IN_BLOCK * IN_BLOCK, ins = smaller(IN_BLOCK, s->in - in);
+            float *at = to + weights_at(s, out, in) + ((size_t)(o - out) / WIDE * ins + i - in) * WIDE + o % WIDE;
+            transform_kernel(numbers, w + ((size_t)o * s->in + i) * 9);
+            for (int p = 0; p < POINTS; p++)
+                at[(size_t)p * ins * outs] = (float)numbers[p];
+        }
+}
+
+/* What a task works on. */
+struct task {
+    const struct conv_shape *s;
+    const struct conv_fusion *f;
+    const float *x, *packed, *bias;
+    float *y;
+    int across;       /* tiles in a row of the picture */
+    int first, tiles; /* in raster order */
+    int out, outs;    /* channels */
+};
+
+/* One tile's numbers for all products: to + point * in_step() + c, from the pixels' channels c. The next tile's pixels
+ * are called meanwhile: they lie in too many places for the processor to foresee them. */
+static inline __attribute__((always_inline)) void tile_in(float *to, const float *const *pixel,
+                                                          const float *const *next, int channels, const bool relu)
+{
+    for (int c = 0; c < channels; c += VEC) {
+        for (int p = 0; p < POINTS; p++)
+            __builtin_prefetch(next[p] + c);
+        lanes d[SIDE], half[POINTS], done[SIDE];
+#pragma GCC unroll 6
+        for (int column = 0; column < SIDE; column++) {
+#pragma GCC unroll 6
+            for (int row = 0; row < SIDE; row++) {
+                lanes from = *(const lanes *)(pixel[row * SIDE + column] + c);
+                d[row] = relu ? positive(from) : from;
+            }
+            transform_in(half + column, SIDE, d);
+        }
+#pragma GCC unroll 6
+        for (int row = 0; row < SIDE; row++) {
+            transform_in(done, 1, half + row * SIDE);
+#pragma GCC unroll 6
+            for (int column = 0; column < SIDE; column++)
+                *(lanes *)(to + (row * SIDE + column) * in_step() + c) = done[column];
+        }
+    }
+}
+
+/* The pixels of tile `index` from an input channel on; zeros around the picture. */
+static void find_pixels(const float **pixel, const struct task *t, int index, int channel)
+{
+    static const float zeros[IN_BLOCK];
+    const struct conv_shape *s = t->s;
+    int top = index / t->across * PIXELS - 1, left = index % t->across * PIXELS - 1;
+    for (int p = 0; p < POINTS; p++) {
+        int row = top + p / SIDE, column = left + p % SIDE;
+        bool inside = row >= 0 && row < s->height && column >= 0 && column < s->width;
+        pixel[p] = inside ? t->x + ((size_t)row * s->width + column) * s->in + channel : zeros;
+    }
+}
+
+/* v [point][tile][channels] from input channels channel .. channel + channels - 1. */
+static void tiles_in(float *v, const struct task *t, int channel, int channels)
+{
+    const float *pixel[2][POINTS];
+    find_pixels(pixel[0], t, t->first, channel);
+    for (int i = 0; i < t->tiles; i++, v += channels) {
+        const float **now = pixel[i % 2], **next = pixel[(i + 1) % 2];
+        find_pixels(next, t, t->first + smaller(i + 1, t->tiles - 1), channel);
+        if (t->f->relu_in)
+            tile_in(v, now, next, channels, true);
+        else
+            tile_in(v, now, next, channels, false);
+    }
+}
+
+/* m [point][tile][outs] = or += the products over `channels` channels from `channel` on. */
+static void multiply(float *m, const float *v, const struct task *t, int channel, int channels)
+{
+    const float *panels = t->packed + weights_at(t->s, t->out, channel);
+    for (int p = 0; p < POINTS; p++, m += out_step(), v += in_step(), panels += channels * t->outs) {
+        struct block b = {.a = v,
+                          .a_row = channels,
+                          .a_col = 1,
+                          .b = panels,
+                          .b_panel = (ptrdiff_t)channels * WIDE,
+                          .b_row = WIDE,
+                          .start = channel > 0 ? m : NULL,
+                          .start_row = t->outs,
+                          .c = m,
+                          .c_row = t->outs,
+                          .outer = 1,
+                          .depth = channels};
+        FN(block_run)(&b, t->tiles, t->outs);
+    }
+}
+
+static void tiles_out(const struct task *t, const float *m)
+{
+    const struct conv_shape *s = t->s;
+    for (int i = 0; i < t->tiles; i++, m += t->outs) {
+        int top = (t->first + i) / t->across * PIXELS, left = (t->first + i) % t->across * PIXELS;
+        int rows = smaller(PIXELS, s->height - top), columns = smaller(PIXELS, s->width - left);
+        float *corner = t->y + ((size_t)top * s->width + left) * s->out + t->out;
+        for (int c = 0; c < t->outs; c += VEC) {
+            lanes d[SIDE], half[PIXELS * SIDE], done[PIXELS];
+            lanes bias = t->bias ? *(const lanes *)(t->bias + t->out + c) : (lanes){0};
+#pragma GCC unroll 6
+            for (int column = 0; column < SIDE; column++) {
+#pragma GCC unroll 6
+                for (int row = 0; row < SIDE; row++)
+                    d[row] = *(const lanes *)(m + (row * SIDE + column) * out_step() + c);
+                transform_out(half + column, SIDE, d);
+            }
+            for (int row = 0; row < rows; row++) {
+                transform_out(done, 1, half + row * SIDE);
+                for (int column = 0; column < columns; column++)
+                    fuse(corner + ((size_t)row * s->width + column) * s->out + c, done[column] + bias, t->f);
+            }
+        }
+    }
+}
+
+void FN(winograd)(float *y, const float *x, const float *packed, const float *bias, const struct conv_shape *s,
+                  const struct conv_fusion *f)
+{
+    int across = ceil_div(s->width, PIXELS), tiles = across * ceil_div(s->height, PIXELS);
+    int blocks = ceil_div(tiles, TILES), parts = ceil_div(s->out, OUT_BLOCK);
+    size_t pixels = (size_t)s->height * s->width;
+    struct scratch scratch = FN(scratch)(0, POINTS * (in_step() + out_step()));
+    PARALLEL_PARTS((size_t)s->batch * pixels * s->in * s->out)
+    for (int task = 0; task < s->batch * parts * blocks; task++) {
+        int picture = task / (parts * blocks), part = task / blocks % parts, block = task % blocks;
+        float *v = scratch_mine(&scratch), *m = v + POINTS * in_step();
+        struct task t = {s,
+                         f,
+                         x + picture * pixels * s->in,
+                         packed,
+                         bias,
+                         y + picture * pixels * s->out,
+                         .across = across,
+                         .first = part_start(tiles, block, blocks),
+                         .out = part * OUT_BLOCK,
+                         .outs = smaller(OUT_BLOCK, s->out - part * OUT_BLOCK)};
+        t.tiles = part_start(tiles, block + 1, blocks) - t.first;
+        for (int channel = 0; channel < s->in; channel += IN_BLOCK) {
+            int channels = smaller(IN_BLOCK, s->in - channel);
+            tiles_in(v, &t, channel, channels);
+            multiply(m, v, &t, channel, channels);
+        }
+        tiles_out(&t, m);
+    }
+}
