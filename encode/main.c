@@ -194,7 +194,8 @@ int main(int argc, char **argv)
 {
     static const struct stage stage = {
         .name = "encode",
-        .doc = "Turns pictures into dVAE codes.",
+        .doc = "Turns pictures into dVAE codes.\vPictures are JPEG, PNG or WebP. A camera's orientation is applied, "
+               "colour profiles (ICC) are ignored; animations and more than 8 bits a channel are rejects.",
         .options = options,
         .option = set_option,
         .start = start,
