@@ -23,7 +23,7 @@ enum field {
     FIELD_GRID,      /* u32: codes on a side */
     FIELD_CANDIDATE, /* u32: which of a caption's samples this is, from 0 */
     FIELD_SEED,      /* u64: what drew it */
-    FIELD_SCORE,     /* f64: CLIP's image-text similarity, cosine x exp(logit_scale) */
+    FIELD_SCORE,     /* f64: CLIP's cosine x exp(logit_scale); from encode --reconstruct the PSNR, in dB */
     FIELD_REJECT,    /* string "rule: detail": the record is a tombstone */
     FIELD_COUNT
 };
