@@ -38,8 +38,12 @@ struct link_source {
 static int source_link_open(void **self, const char *uri, const struct source_options *options)
 {
     struct link_source *s = xcalloc(1, sizeof *s);
-    struct link_port_options o = {
-        .link = {.role = LINK_WORKER, .run = options->run, .credit_items = CREDIT_ITEMS, .credit_bytes = CREDIT_BYTES}};
+    struct link_port_options o = {.link = {.role = LINK_WORKER,
+                                           .run = options->run,
+                                           .credit_items = CREDIT_ITEMS,
+                                           .credit_bytes = CREDIT_BYTES,
+                                           .keys = options->link.keys,
+                                           .insecure = options->link.insecure}};
     if (link_port_open(&s->port, uri, &o) < 0) {
         free(s);
         return -1;

@@ -4,6 +4,7 @@
  */
 #include "scratch.h"
 
+#include "common/endpoint.h"
 #include "common/err.h"
 #include "common/link.h"
 #include "common/log.h"
@@ -347,6 +348,29 @@ static void test_keys(void **state)
     free(strangers);
 }
 
+/* --keys and --insecure reach both kinds of endpoint. */
+static void test_keys_of_endpoints(void **state)
+{
+    (void)state;
+    static const struct {
+        struct endpoint_link link;
+        const char *text; /* NULL: it opens */
+    } cases[] = {{{0}, "other hosts can reach it"}, {{.keys = "/no/keys"}, "/no/keys/key"}, {{.insecure = true}, NULL}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct source *source = NULL;
+        struct sink *sink = NULL;
+        const int expected = cases[i].text ? -1 : 0;
+        assert_int_equal(source_open(&source, "tcp://192.0.2.1:9", &(struct source_options){.link = cases[i].link}),
+                         expected);
+        assert_true(expected == 0 || strstr(err_text(), cases[i].text));
+        assert_int_equal(sink_open(&sink, "tcp://192.0.2.1:9", &(struct sink_options){.link = cases[i].link}),
+                         expected);
+        assert_true(expected == 0 || strstr(err_text(), cases[i].text));
+        source_close(&source);
+        sink_close(&sink);
+    }
+}
+
 /* Damaged, cut, lengthened and random messages on a live link are refused and counted, and the link goes on. */
 static void test_hostile_messages(void **state)
 {
@@ -497,6 +521,7 @@ int main(void)
         cmocka_unit_test_teardown(test_refusal, close_all),
         cmocka_unit_test_teardown(test_bad_addresses, close_all),
         cmocka_unit_test_teardown(test_keys, close_all),
+        cmocka_unit_test(test_keys_of_endpoints),
         cmocka_unit_test_teardown(test_hostile_messages, close_all),
         cmocka_unit_test_teardown(test_confused_worker, close_all),
         cmocka_unit_test(test_every_bit_counts),
