@@ -5,6 +5,7 @@
 #include "common/err.h"
 #include "common/store_private.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,9 +13,11 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 /* Reserved address space, not memory and not disk; 250 shards of it fit into 47 bits. */
 #define MAP_BYTES ((size_t)256 << 30)
+#define LOCK_BYTES 8192 /* of LMDB's 126 readers */
 
 int shard_error(const struct shard *s, int rc, const char *what)
 {
@@ -27,7 +30,7 @@ int shard_error(const struct shard *s, int rc, const char *what)
         return err_set(ERR_AGAIN,
                        "%s: %s: %s; %" PRIu64
                        " MB are free there. What was committed is safe: make room and run it again",
-                       s->path, what, strerror(rc), room);
+                       s->path, what, strerror(room == 0 && rc == EIO ? ENOSPC : rc), room);
     }
     case ENOMEM:
     case EAGAIN:
@@ -76,9 +79,24 @@ static size_t map_bytes(void)
     return space.rlim_cur / 4;
 }
 
+/* LMDB maps the file of its locks and writes to it: where the disk is full, that would end the program with SIGBUS. */
+static int reserve_locks(const struct shard *s)
+{
+    char *path = xasprintf("%s-lock", s->path);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666), rc = 0;
+    if (fd >= 0 && fallocate(fd, 0, 0, LOCK_BYTES) < 0 && (errno == ENOSPC || errno == EDQUOT))
+        rc = shard_error(s, errno, "cannot make the file of its locks");
+    if (fd >= 0) /* else LMDB does without, or says why it cannot */
+        close(fd);
+    free(path);
+    return rc;
+}
+
 static int open_env(struct shard *s, bool writing)
 {
     int dead;
+    if (reserve_locks(s) < 0)
+        return -1;
     int rc = mdb_env_create(&s->env);
     if (rc == 0)
         rc = mdb_env_set_mapsize(s->env, map_bytes());
@@ -112,6 +130,24 @@ static int open_table(struct shard *s, bool writing)
     return rc ? shard_error(s, rc, "cannot open its table") : 0;
 }
 
+/* Made beside and renamed: a shard that is there has its first two pages and its table, whatever ended its writer. */
+static int make(const char *path)
+{
+    struct shard fresh = {.path = xasprintf("%s.new", path)};
+    char *made = xstrdup(fresh.path), *locks = xasprintf("%s-lock", made);
+    unlink(made);
+    int rc = open_env(&fresh, true) < 0 || open_table(&fresh, true) < 0 ? -1 : 0;
+    shard_close(&fresh, false);
+    if (rc == 0 && rename(made, path) < 0)
+        rc = err_sys("%s", path);
+    if (rc < 0)
+        unlink(made);
+    unlink(locks);
+    free(made);
+    free(locks);
+    return rc == 0 ? file_sync_parent(path) : -1;
+}
+
 int shard_open(struct shard *s, const char *store, uint64_t number, bool writing)
 {
     struct stat st;
@@ -122,12 +158,12 @@ int shard_open(struct shard *s, const char *store, uint64_t number, bool writing
         rc = err_sys("%s", s->path);
     else if (present && st.st_size == 0 && !writing)
         rc = err_set(ERR_DATA, "%s: empty", s->path);
+    if (rc == 0 && !present)
+        rc = make(s->path);
     if (rc == 0)
         rc = open_env(s, writing);
     if (rc == 0)
         rc = open_table(s, writing);
-    if (rc == 0 && !present)
-        rc = file_sync(store);
     if (rc < 0)
         shard_close(s, false);
     return rc;
