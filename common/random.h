@@ -9,12 +9,18 @@
 #include <math.h>
 #include <stdint.h>
 
+#ifdef __CUDACC__
+#define RANDOM_INLINE static inline __host__ __device__
+#else
+#define RANDOM_INLINE static inline
+#endif
+
 struct random4 {
     uint32_t v[4];
 };
 
 /* Four words for counter (hi, lo) under a 64-bit key. */
-static inline struct random4 random_philox(uint64_t key, uint64_t hi, uint64_t lo)
+RANDOM_INLINE struct random4 random_philox(uint64_t key, uint64_t hi, uint64_t lo)
 {
     uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
     struct random4 c = {{(uint32_t)lo, (uint32_t)(lo >> 32), (uint32_t)hi, (uint32_t)(hi >> 32)}};
@@ -30,7 +36,7 @@ static inline struct random4 random_philox(uint64_t key, uint64_t hi, uint64_t l
 }
 
 /* Uniform in (0, 1), never 0 or 1: 23 bits and a half. */
-static inline float random_unit(uint32_t word)
+RANDOM_INLINE float random_unit(uint32_t word)
 {
     return ((float)(word >> 9) + 0.5f) * (1.0f / 8388608.0f);
 }
@@ -46,6 +52,8 @@ enum random_stream {
     RANDOM_KMEANS,
     RANDOM_CAPTION, /* leaving captions out: hi = sample position */
     RANDOM_VIEW,    /* encode --views: hi = record id, lo = draw */
+    RANDOM_UPDATE,  /* rounding of weights; the seed is step << 16 | parameter */
+    RANDOM_AVERAGE, /* rounding of averages, likewise */
 };
 
 static inline uint64_t random_key(uint64_t seed, enum random_stream stream)

@@ -4,9 +4,12 @@
  * against it.
  *
  * Conventions. A tensor is a pointer to device memory and a type; sizes are arguments. Models never dereference one:
- * they offset it with tensor_at and move data with upload and download. All floats are F32 on the CPU, ids are I32.
- * Shapes are row-major, [outer, ..., inner]; pictures are NHWC; `rows` counts the outer elements that an operation
- * treats alike.
+ * they offset it with tensor_at and move data with upload and download. Ids are I32. Matrices, their gradients and
+ * states (x, y, dx, dy, qkv and their like) have the table's `compute` type or F32, each as its caller likes, but
+ * attention takes one type alone, and a convolution's x, dx, w and dw have one type; everything else (gains, biases and
+ * their gradients, mean, rstd, lse, logits' losses, draws) is F32. Sums are in F32 or wider whatever the types. The CPU
+ * computes in F32 alone. Shapes are row-major, [outer, ..., inner]; pictures are NHWC; `rows` counts the outer elements
+ * that an operation treats alike.
  * "=" overwrites an output, "+=" adds to it; outputs may not overlap inputs unless "in place" is said.
  * Results never depend on the number of threads: sums are split at places fixed by the shapes alone.
  * Arguments are our own, so wrong ones are bugs (assert); alloc alone can fail. Not thread-safe: one caller at a time.
@@ -18,7 +21,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum dtype { F32, I32 };
+/* M16 and V16 hold AdamW's running mean and variance in 16 bits: sign, exponent and significand of 1-6-9 and 0-6-10
+ * bits (MODELS.md, 2), exponent bias 60 (so up to 8, down to 2^-59, then subnormal), saturating, no infinities. All
+ * bits zero is zero in every type. */
+enum dtype { F32, I32, BF16, F16, M16, V16 };
+
+static inline size_t dtype_size(enum dtype t)
+{
+    return t == F32 || t == I32 ? 4 : 2;
+}
 
 struct tensor {
     void *data; /* NULL: absent, where an operation allows it */
@@ -28,7 +39,7 @@ struct tensor {
 /* The tensor that starts `n` elements further. */
 static inline struct tensor tensor_at(struct tensor t, size_t n)
 {
-    return (struct tensor){(char *)t.data + n * 4, t.dtype};
+    return (struct tensor){(char *)t.data + n * dtype_size(t.dtype), t.dtype};
 }
 static inline struct tensor tensor_none(void)
 {
@@ -76,6 +87,7 @@ struct adamw {
     float v_max;                        /* running variance is clipped to it before use; INFINITY: never */
     float grad_scale;                   /* gradients are multiplied by it first (clipping by global norm) */
     int step;                           /* from 1, for bias correction */
+    uint64_t key;                       /* of the roundings' draws; a new one for each step and parameter */
 };
 
 struct draw {
@@ -84,17 +96,29 @@ struct draw {
     float top_p;       /* 1: all */
 };
 
-struct kernels {
-    const char *name; /* "plain", "avx2", "avx512" */
+struct recording; /* what a device replays */
 
-    /* Memory. alloc gives 64-byte aligned memory of `count` 4-byte elements, undefined; NULL with err_set when there is
-     * none. */
+struct kernels {
+    const char *name;   /* "plain", "avx2", "avx512", "cuda" */
+    enum dtype compute; /* of matrices, their gradients and states: F32, BF16 or F16 */
+
+    /* Memory. alloc gives 64-byte aligned memory of `count` elements, undefined; NULL with err_set when there is none.
+     * The host's values are float, or int32_t for I32: upload and download convert to and from the tensor's type. copy
+     * is between tensors of one type. cast: y = a x in y's type, and 0 where that is not finite. fill takes any type
+     * but M16 and V16, which take 0 alone. */
     struct tensor (*alloc)(size_t count, enum dtype dtype);
     void (*free)(struct tensor t);
     void (*upload)(struct tensor to, const void *from, size_t count);
     void (*download)(void *to, struct tensor from, size_t count);
     void (*copy)(struct tensor to, struct tensor from, size_t count);
-    void (*fill)(struct tensor x, float value, size_t count); /* F32 */
+    void (*cast)(struct tensor y, struct tensor x, float a, size_t count);
+    void (*fill)(struct tensor x, float value, size_t count);
+
+    /* Calls body(self). A device that can record does so when *recording is NULL, and replays that from then on, so
+     * body must issue the same operations on the same tensors each time, and neither upload nor download.
+     * replay_free(NULL) is allowed. */
+    void (*replay)(struct recording **recording, void (*body)(void *self), void *self);
+    void (*replay_free)(struct recording *recording);
 
     /* Elementwise. y, x, dy: [n]. */
     void (*axpy)(struct tensor y, float a, struct tensor x, size_t n);             /* y += a x */
@@ -147,10 +171,10 @@ struct kernels {
     /* Normalisation over the last axis, eps 1e-5. mean, rstd: [rows], kept for the backward pass. */
     void (*layernorm)(struct tensor y, struct tensor mean, struct tensor rstd, struct tensor x, struct tensor gain,
                       struct tensor bias, int rows, int d);
-    /* dx += ; dgain += ; dbias += . */
+    /* dx += scale times its gradient; dgain += ; dbias += . */
     void (*layernorm_backward)(struct tensor dx, struct tensor dgain, struct tensor dbias, struct tensor dy,
                                struct tensor x, struct tensor mean, struct tensor rstd, struct tensor gain, int rows,
-                               int d);
+                               int d, float scale);
     /* y [rows, d] = x / |x|; norm [rows] kept. dx = . */
     void (*l2norm)(struct tensor y, struct tensor norm, struct tensor x, int rows, int d);
     void (*l2norm_backward)(struct tensor dx, struct tensor dy, struct tensor y, struct tensor norm, int rows, int d);
@@ -167,12 +191,12 @@ struct kernels {
     void (*attention)(struct tensor out, struct tensor lse, struct tensor qkv, const struct attention_shape *s);
     void (*attention_backward)(struct tensor dqkv, struct tensor dout, struct tensor qkv, struct tensor out,
                                struct tensor lse, const struct attention_shape *s);
-    /* One image position p for s->batch candidates that share their prefix. qkv [batch, 3, heads, head_dim] of position
-     * p; prefix_qkv [prefix, 3, heads, head_dim]; cache [batch, attention_window, 2, heads, head_dim], a ring that this
-     * call writes position p's key and value to (slot p mod window). out [batch, heads, head_dim] = . s->states is not
-     * used. */
-    void (*attention_step)(struct tensor out, struct tensor qkv, struct tensor prefix_qkv, struct tensor cache, int p,
-                           const struct attention_shape *s);
+    /* One image position p, `position` [1], for s->batch candidates that share their prefix. qkv [batch, 3, heads,
+     * head_dim] of position p; prefix_qkv [prefix, 3, heads, head_dim]; cache [batch, attention_window, 2, heads,
+     * head_dim], a ring that this call writes position p's key and value to (slot p mod window). out [batch, heads,
+     * head_dim] = . s->states is not used. */
+    void (*attention_step)(struct tensor out, struct tensor qkv, struct tensor prefix_qkv, struct tensor cache,
+                           struct tensor position, const struct attention_shape *s);
 
     /* Losses. softmax_xent: loss [rows] = -ln softmax(logits)[target]; dlogits [rows, classes] = scale (softmax -
      * onehot), absent: skipped, may be logits (in place). A negative target gives 0 and zeros. */
@@ -205,9 +229,11 @@ struct kernels {
     void (*draw)(struct tensor ids, struct tensor logits, struct tensor uniforms, int rows, int classes,
                  const struct draw *d);
 
-    /* Optimizer. All [n]. dot: out [1] = sum a b, in double, in fixed blocks. lerp: y += (1 - keep) (x - y). */
+    /* Optimizer. All [n]. dot: out [1] = sum a b, in double, in fixed blocks. lerp: y += (1 - keep) (x - y). adamw: m
+     * and v are F32, or M16 and V16. A y or w that is not F32 is rounded stochastically: element i by word i % 4 of
+     * random_philox(key, 0, i / 4), so that the mean of many small changes is not lost. */
     void (*dot)(struct tensor out, struct tensor a, struct tensor b, size_t n);
-    void (*lerp)(struct tensor y, struct tensor x, float keep, size_t n);
+    void (*lerp)(struct tensor y, struct tensor x, float keep, size_t n, uint64_t key);
     void (*adamw)(struct tensor w, struct tensor m, struct tensor v, struct tensor g, size_t n, const struct adamw *h);
 };
 

@@ -45,9 +45,9 @@ void clip_tower_layout(struct clip_tower *t, struct arena *a, int batch, bool tr
 {
     size_t n = (size_t)batch, d = (size_t)t->width, e = (size_t)t->embed, states = n * (size_t)t->states * d;
     struct block_shape s = shape_of(t, batch);
-    t->state[0] = arena_take(a, states, F32);
+    t->state[0] = arena_take(a, states, a->k->compute);
     for (int i = 0; i < t->layers; i++) {
-        t->state[i + 1] = train ? arena_take(a, states, F32) : t->state[0];
+        t->state[i + 1] = train ? arena_take(a, states, a->k->compute) : t->state[0];
         if (train || i == 0)
             block_layout_acts(&t->acts[i], &s, train, a);
         else
@@ -96,12 +96,13 @@ void clip_tower_backward(struct clip_tower *t, const struct params *p, int n)
     k->matmul(t->dnormed, t->dfeatures, param_value(p, t->projection), n, t->width, t->embed, false, true, 1, 0);
     k->fill(t->dpicked, 0, (size_t)n * d);
     k->layernorm_backward(t->dpicked, param_grad(p, t->norm), param_grad(p, t->norm + 1), t->dnormed, t->picked,
-                          t->mean, t->rstd, param_value(p, t->norm), n, t->width);
+                          t->mean, t->rstd, param_value(p, t->norm), n, t->width, 1);
     k->fill(t->dstate, 0, (size_t)n * (size_t)t->states * d);
     k->embed_backward(t->dstate, t->dpicked, t->pick, n, t->width);
     for (int i = t->layers - 1; i >= 0; i--) {
         struct block_tensors w = block_tensors(p, p->values, t->blocks + i * BLOCK_PARAMS);
         struct block_tensors g = block_tensors(p, p->grads, t->blocks + i * BLOCK_PARAMS);
-        block_backward(k, &s, &w, &g, &t->acts[i], &t->scratch, t->dstate, t->state[i]);
+        struct block_scales scales = block_scales(p, t->blocks + i * BLOCK_PARAMS);
+        block_backward(k, &s, &w, &g, &t->acts[i], &t->scratch, &scales, t->dstate, t->state[i]);
     }
 }

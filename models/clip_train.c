@@ -41,7 +41,7 @@ static void image_backward(struct clip *c, int n)
     clip_tower_backward(&c->image, p, n);
     k->fill(c->dsum, 0, values);
     k->layernorm_backward(c->dsum, param_grad(p, c->ln_pre), param_grad(p, c->ln_pre + 1), c->image.dstate, c->sum,
-                          c->mean, c->rstd, param_value(p, c->ln_pre), n * states, width);
+                          c->mean, c->rstd, param_value(p, c->ln_pre), n * states, width, 1);
     k->add_rows_backward(param_grad(p, c->image_positions), c->dsum, n, (size_t)states * (size_t)width);
     k->embed_backward(param_grad(p, c->class_embedding), c->dsum, c->from_class, n * states, width);
     k->fill(c->dpatch_states, 0, (size_t)patches * (size_t)width);

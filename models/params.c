@@ -13,11 +13,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ALIGN 16 /* elements: 64 bytes, a cache line and the widest vector */
+#define FIRST_SCALE 0x1p13f /* MODELS.md, 2 */
+#define ALIGN 16            /* units of 4 bytes: a cache line and the widest vector */
 
-static size_t aligned(size_t count)
+/* The place that `count` elements take up, in units of 4 bytes. */
+static size_t aligned(size_t count, enum dtype dtype)
 {
-    return (count + ALIGN - 1) / ALIGN * ALIGN;
+    size_t units = (count * dtype_size(dtype) + 3) / 4;
+    return (units + ALIGN - 1) / ALIGN * ALIGN;
 }
 
 int params_add(struct params *p, bool decay, enum init init, float scale, int ndim, const int64_t *shape,
@@ -25,7 +28,7 @@ int params_add(struct params *p, bool decay, enum init init, float scale, int nd
 {
     p->list = xrealloc(p->list, (size_t)(p->count + 1) * sizeof *p->list);
     struct param *q = &p->list[p->count];
-    *q = (struct param){.ndim = ndim, .count = 1, .offset = p->total, .decay = decay, .init = init, .scale = scale};
+    *q = (struct param){.ndim = ndim, .count = 1, .decay = decay, .init = init, .scale = scale, .group = -1};
     assert(ndim <= (int)(sizeof q->shape / sizeof *q->shape));
     for (int i = 0; i < ndim; i++) {
         q->shape[i] = shape[i];
@@ -37,20 +40,39 @@ int params_add(struct params *p, bool decay, enum init init, float scale, int nd
     va_end(args);
     assert(len > 0 && (size_t)len < sizeof q->name);
     (void)len;
-    p->total += aligned(q->count);
     return p->count++;
+}
+
+int params_add_group(struct params *p)
+{
+    p->scales = xrealloc(p->scales, (size_t)(p->groups + 1) * sizeof *p->scales);
+    return p->groups++;
+}
+
+struct tensor params_slab(const struct params *p, enum dtype narrow)
+{
+    struct tensor slab = p->k->alloc(p->total, F32);
+    if (slab.data)
+        p->k->fill(slab, 0, p->total);
+    slab.dtype = narrow;
+    return slab;
 }
 
 int params_alloc(struct params *p, const struct kernels *k, bool with_grads)
 {
     p->k = k;
-    p->values = k->alloc(p->total, F32);
-    p->grads = with_grads ? k->alloc(p->total, F32) : tensor_none();
+    p->total = 0;
+    for (int i = 0; i < p->count; i++) {
+        struct param *q = &p->list[i];
+        q->offset = p->total;
+        p->total += aligned(q->count, q->compute ? k->compute : F32);
+    }
+    for (int g = 0; g < p->groups; g++)
+        p->scales[g] = (struct grad_scale){.scale = k->compute == F16 ? FIRST_SCALE : 1};
+    p->values = params_slab(p, F32);
+    p->grads = with_grads ? params_slab(p, F32) : tensor_none();
     if (!p->values.data || (with_grads && !p->grads.data))
-        return err_wrap("memory for %zu parameters", p->total);
-    k->fill(p->values, 0, p->total);
-    if (with_grads)
-        k->fill(p->grads, 0, p->total);
+        return err_wrap("memory for parameters, %zu MiB", p->total >> 18);
     return 0;
 }
 
@@ -61,6 +83,7 @@ void params_free(struct params *p)
     if (p->grads.data)
         p->k->free(p->grads);
     free(p->list);
+    free(p->scales);
     *p = (struct params){0};
 }
 
@@ -149,14 +172,18 @@ int params_load(struct params *p, const struct weights *w, const char *prefix)
 
 int params_save(const struct params *p, struct tensor slab, const char *path, const char *const *meta)
 {
-    float *values = xmalloc(p->total * sizeof *values);
+    size_t all = 0;
+    for (int i = 0; i < p->count; i++)
+        all += p->list[i].count;
+    float *values = xmalloc(all * sizeof *values), *next = values;
     struct weight *views = xcalloc((size_t)p->count, sizeof *views);
-    p->k->download(values, slab, p->total);
     for (int i = 0; i < p->count; i++) {
         struct param *q = &p->list[i];
-        views[i] = (struct weight){
-            .name = q->name, .type = WEIGHT_F32, .ndim = q->ndim, .count = q->count, .data = values + q->offset};
+        p->k->download(next, param_in(p, slab, i), q->count);
+        views[i] =
+            (struct weight){.name = q->name, .type = WEIGHT_F32, .ndim = q->ndim, .count = q->count, .data = next};
         memcpy(views[i].shape, q->shape, sizeof q->shape);
+        next += q->count;
     }
     int status = weights_save(path, views, (size_t)p->count, meta);
     free(views);
@@ -164,10 +191,17 @@ int params_save(const struct params *p, struct tensor slab, const char *path, co
     return status;
 }
 
+void params_average(const struct params *p, struct tensor slab, float keep, uint64_t step)
+{
+    for (int i = 0; i < p->count; i++)
+        p->k->lerp(param_in(p, slab, i), param_value(p, i), keep, p->list[i].count,
+                   random_key(step << 16 | (uint64_t)i, RANDOM_AVERAGE));
+}
+
 struct tensor arena_take(struct arena *a, size_t count, enum dtype dtype)
 {
     size_t at = a->used;
-    a->used += aligned(count);
+    a->used += aligned(count, dtype);
     if (!a->base.data)
         return (struct tensor){NULL, dtype};
     assert(a->used <= a->size);
@@ -183,7 +217,7 @@ int arena_build(struct arena *a, const struct kernels *k, void (*layout)(void *s
     a->size = a->used;
     a->base = k->alloc(a->size, F32);
     if (!a->base.data)
-        return err_wrap("memory for %zu activations", a->size);
+        return err_wrap("memory for activations, %zu MiB", a->size >> 18);
     a->used = 0;
     layout(self, a);
     return 0;

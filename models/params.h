@@ -15,34 +15,57 @@ struct param {
     char name[96];
     int ndim;
     int64_t shape[4];
-    size_t count, offset; /* elements; place in the slabs */
+    size_t count, offset; /* elements; place in the slabs, in units of 4 bytes */
     bool decay;           /* weight decay applies */
+    bool compute;         /* held in the table's compute type, not in F32 */
+    int group;            /* of gradients that share a scale; -1: unscaled */
     enum init init;
     float scale;
+};
+
+/* Gradients that pass through F16 states are kept in its range by a scale for each group of parameters (a residual
+ * branch); the optimizer follows it. 1 where states are of another type. */
+struct grad_scale {
+    float scale;  /* the group's gradients are that many times too large */
+    int cooldown; /* updates until it may be divided again */
 };
 
 struct params {
     const struct kernels *k;
     struct param *list;
     int count;
-    size_t total;                /* elements of the slab (each parameter starts at a multiple of 16) */
+    size_t total;                /* of a slab, in units of 4 bytes; a parameter starts at a multiple of 16 */
     struct tensor values, grads; /* slabs; grads.data is NULL for inference */
+    struct grad_scale *scales;   /* [groups] */
+    int groups;
 };
 
 /* Building the table: returns the new parameter's index. `shape` ends at ndim. */
 int params_add(struct params *p, bool decay, enum init init, float scale, int ndim, const int64_t *shape,
                const char *name_format, ...) __attribute__((format(printf, 7, 8)));
-/* Allocates the slabs, zeroed. 0 or -1. */
+/* Begins a group: returns its number for param.group. */
+int params_add_group(struct params *p);
+/* Places the parameters (offset, total), then allocates the slabs, zeroed. 0 or -1. */
 int params_alloc(struct params *p, const struct kernels *k, bool with_grads);
 void params_free(struct params *p);
 
+/* A zeroed slab laid out like the values. Its 16-bit parts are of `narrow`: F32 for the table's compute type, M16 or
+ * V16 for moments. data is NULL with err_set when there is no memory. */
+struct tensor params_slab(const struct params *p, enum dtype narrow);
+/* Parameter i in a slab. */
+static inline struct tensor param_in(const struct params *p, struct tensor slab, int i)
+{
+    enum dtype narrow = slab.dtype == F32 ? p->k->compute : slab.dtype;
+    bool wide = !p->list[i].compute || p->k->compute == F32;
+    return (struct tensor){(char *)slab.data + p->list[i].offset * 4, wide ? F32 : narrow};
+}
 static inline struct tensor param_value(const struct params *p, int i)
 {
-    return tensor_at(p->values, p->list[i].offset);
+    return param_in(p, p->values, i);
 }
 static inline struct tensor param_grad(const struct params *p, int i)
 {
-    return tensor_at(p->grads, p->list[i].offset);
+    return param_in(p, p->grads, i);
 }
 
 /* Draws initial values: parameter i, element e is a function of (seed, i, e) alone. */
@@ -57,8 +80,10 @@ int params_load(struct params *p, const struct weights *w, const char *prefix);
 /* For files with names of their own: the tensor called `name`, or NULL with an error when it is missing or has another
  * shape. */
 const struct weight *params_tensor(const struct weights *w, const char *name, int ndim, const int64_t *shape);
-/* Writes all parameters of a slab laid out like p->values (values, averages, moments) with metadata (key, value, ...,
- * NULL). 0 or -1. */
+/* slab += (1 - keep) (values - slab): the average of the weights after `step` updates. */
+void params_average(const struct params *p, struct tensor slab, float keep, uint64_t step);
+/* Writes all parameters of a slab (values, averages, moments), as F32, with metadata (key, value, ..., NULL). 0 or -1.
+ */
 int params_save(const struct params *p, struct tensor slab, const char *path, const char *const *meta);
 
 /* A slab with a bump pointer. With base NULL it only counts, so the same layout function runs twice: to size the slab,
@@ -66,7 +91,7 @@ int params_save(const struct params *p, struct tensor slab, const char *path, co
 struct arena {
     const struct kernels *k;
     struct tensor base;
-    size_t used, size; /* 4-byte elements */
+    size_t used, size; /* units of 4 bytes */
 };
 struct tensor arena_take(struct arena *a, size_t count, enum dtype dtype);
 /* Runs layout(self, arena) to count, allocates, and runs it again to place. 0 or -1. */

@@ -144,7 +144,7 @@ static void layout_head(const struct prior *p, struct prior_head *h, struct aren
 {
     size_t rows = (size_t)p->batch * (size_t)h->positions, d = (size_t)prior_width(&p->config);
     h->y = arena_take(arena, rows * d, F32);
-    if (p->train)
+    if (p->use != PRIOR_INFER)
         h->dy = arena_take(arena, rows * d, F32);
     h->targets = arena_take(arena, rows, I32);
     h->loss = arena_take(arena, rows, F32);
@@ -162,18 +162,21 @@ static void layout(void *self, struct arena *arena)
     p->rstd = arena_take(arena, rows, F32);
     layout_head(p, &p->text, arena);
     layout_head(p, &p->image, arena);
-    p->x[0] = arena_take(arena, rows * d, F32);
+    bool train = p->use != PRIOR_INFER;
+    enum dtype states = p->k->compute;
+    p->x[0] = arena_take(arena, rows * d, states);
     for (int i = 0; i < layers; i++) {
-        if (p->train || i == 0)
-            block_layout_acts(&p->acts[i], &shape, p->train, arena);
+        if (p->use == PRIOR_TRAIN || i == 0)
+            block_layout_acts(&p->acts[i], &shape, train, arena);
         else
             p->acts[i] = p->acts[0];
-        p->x[i + 1] = p->train ? arena_take(arena, rows * d, F32) : p->x[0];
+        p->x[i + 1] = train ? arena_take(arena, rows * d, states) : p->x[0];
     }
-    if (p->train) {
+    if (train) {
         p->dx = arena_take(arena, rows * d, F32);
         block_layout_scratch(&p->scratch, &shape, arena);
     }
+    p->sum = train ? p->dx : states == F32 ? p->x[0] : arena_take(arena, rows * d, F32);
 }
 
 static int chunk_rows(const struct prior_head *h, int batch)
@@ -183,14 +186,15 @@ static int chunk_rows(const struct prior_head *h, int batch)
 }
 
 /* A prior with its table built, and nothing allocated that its sizes could make large. */
-static int create(struct prior **out, const struct kernels *k, const struct prior_config *c, int batch, bool train)
+static int create(struct prior **out, const struct kernels *k, const struct prior_config *c, int batch,
+                  enum prior_use use)
 {
     if (check_config(c) != 0)
         return -1;
     if (batch < 1 || batch > INT_MAX / EMBEDDINGS / prior_states(c))
         return err_set(ERR_DATA, "a prior of %d states cannot have a batch of %d", prior_states(c), batch);
     struct prior *p = xcalloc(1, sizeof *p);
-    *p = (struct prior){.k = k, .config = *c, .batch = batch, .train = train};
+    *p = (struct prior){.k = k, .config = *c, .batch = batch, .use = use};
     p->text = (struct prior_head){
         .classes = c->text_vocab + c->text_len, .positions = c->text_len, .first_state = 0, .share = 1.0f / 8};
     p->image = (struct prior_head){
@@ -206,7 +210,7 @@ static int allocate(struct prior *p)
 {
     p->x = xcalloc((size_t)p->config.layers + 1, sizeof *p->x);
     p->acts = xcalloc((size_t)p->config.layers, sizeof *p->acts);
-    if (params_alloc(&p->params, p->k, p->train) != 0 || arena_build(&p->arena, p->k, layout, p) != 0)
+    if (params_alloc(&p->params, p->k, p->use != PRIOR_INFER) != 0 || arena_build(&p->arena, p->k, layout, p) != 0)
         return -1;
     size_t rows = (size_t)p->batch * (size_t)prior_states(&p->config);
     p->host_ids = xcalloc(EMBEDDINGS * rows, sizeof *p->host_ids);
@@ -214,9 +218,9 @@ static int allocate(struct prior *p)
     return 0;
 }
 
-int prior_new(struct prior **out, const struct kernels *k, const struct prior_config *c, int batch, bool train)
+int prior_new(struct prior **out, const struct kernels *k, const struct prior_config *c, int batch, enum prior_use use)
 {
-    if (create(out, k, c, batch, train) != 0)
+    if (create(out, k, c, batch, use) != 0)
         return -1;
     if (allocate(*out) != 0) {
         prior_free(out);
@@ -241,10 +245,10 @@ void prior_free(struct prior **out)
 }
 
 int prior_open_weights(struct prior **out, const struct kernels *k, const struct weights *w, const char *prefix,
-                       int batch, bool train)
+                       int batch, enum prior_use use)
 {
     struct prior_config c;
-    if (read_config(&c, w) != 0 || create(out, k, &c, batch, train) != 0)
+    if (read_config(&c, w) != 0 || create(out, k, &c, batch, use) != 0)
         return -1;
     struct prior *p = *out;
     if (params_check(&p->params, w, prefix) != 0 || allocate(p) != 0 || params_load(&p->params, w, prefix) != 0) {
@@ -259,7 +263,7 @@ int prior_open(struct prior **p, const struct kernels *k, const char *path, int 
     struct weights *w;
     if (weights_load(&w, path) != 0)
         return -1;
-    int status = prior_open_weights(p, k, w, "", batch, false);
+    int status = prior_open_weights(p, k, w, "", batch, PRIOR_INFER);
     weights_free(&w);
     return status == 0 ? 0 : err_wrap("%s", path);
 }

@@ -17,8 +17,12 @@ struct prior_config {
 
 struct prior;
 
+/* What there is memory for. PRIOR_RECOMPUTE: training that keeps each layer's input alone and computes the rest of its
+ * activations again in the backward pass: the same numbers, a third more time, 1/layers of the activations' memory. */
+enum prior_use { PRIOR_INFER, PRIOR_TRAIN, PRIOR_RECOMPUTE };
+
 /* `batch`: the most pairs a call. 0 or -1. */
-int prior_new(struct prior **p, const struct kernels *k, const struct prior_config *c, int batch, bool train);
+int prior_new(struct prior **p, const struct kernels *k, const struct prior_config *c, int batch, enum prior_use use);
 void prior_free(struct prior **p);
 struct params *prior_params(struct prior *p);
 const struct prior_config *prior_config(const struct prior *p);
@@ -27,7 +31,7 @@ const struct prior_config *prior_config(const struct prior *p);
  */
 int prior_open(struct prior **p, const struct kernels *k, const char *path, int batch);
 int prior_open_weights(struct prior **p, const struct kernels *k, const struct weights *w, const char *prefix,
-                       int batch, bool train);
+                       int batch, enum prior_use use);
 /* Writes a slab laid out like the parameters (values or averages) with the configuration as metadata. 0 or -1. */
 int prior_save(const struct prior *p, struct tensor slab, const char *path);
 

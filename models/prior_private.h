@@ -24,7 +24,7 @@ struct prior {
     const struct kernels *k;
     struct prior_config config;
     int batch;
-    bool train;
+    enum prior_use use;
 
     struct params params;
     int tables[EMBEDDINGS]; /* parameters, as the others here */
@@ -33,8 +33,9 @@ struct prior {
 
     struct arena arena;
     struct tensor ids;            /* [EMBEDDINGS, batch * states] */
+    struct tensor sum;            /* [batch * states, d], F32: of embeddings; dx where there is one */
     struct tensor *x;             /* [layers + 1] of [batch * states, d]: each layer's input, and the output */
-    struct block_acts *acts;      /* [layers] */
+    struct block_acts *acts;      /* [layers]; all the same but in training without recomputation */
     struct block_scratch scratch; /* for the backward pass, as dx */
     struct tensor dx;             /* [batch * states, d] */
     struct tensor mean, rstd;     /* [batch * states], of the last LayerNorm */
@@ -63,7 +64,8 @@ struct block_tensors prior_block(const struct prior *p, struct tensor slab, int 
  * [EMBEDDINGS, n * states]. `image` is not read when there are no more than T + 1 states. */
 void prior_name_rows(const struct prior_config *c, const int32_t *text, const int32_t *image, int n, int states,
                      int32_t *host_ids);
-/* x [rows, d] = the sums; ids [EMBEDDINGS, rows] on the device. */
-void prior_embed(const struct prior *p, struct tensor x, struct tensor ids, int rows);
+/* x [rows, d] = the sums, which are made in `sum` [rows, d], F32, where x has another type; ids [EMBEDDINGS, rows] on
+ * the device. */
+void prior_embed(const struct prior *p, struct tensor x, struct tensor sum, struct tensor ids, int rows);
 
 #endif

@@ -26,35 +26,67 @@ struct prior_sampler {
     struct block_acts prefix_acts, acts; /* of the prefix and of a step; shared by all layers */
     struct tensor prefix_ids;            /* [EMBEDDINGS, streams * (T + 1)] */
     struct tensor prefix_x;              /* [streams * (T + 1), d] */
+    struct tensor prefix_sum, sum;       /* F32, like prefix_x and x: of embeddings; unused where those are F32 */
     struct tensor x;                     /* [streams * batch, d] */
+    struct tensor y;                     /* [streams * batch, d], F32: the last LayerNorm */
     struct tensor logits;                /* [streams * batch, V] */
     struct tensor ids, uniforms;         /* [N, batch]: codes, and what they are drawn with */
-    int32_t *host_ids;                   /* [N, batch] */
-    float *host_uniforms;                /* [N, batch] */
+    struct tensor places;                /* [N, 3] I32: position, row, column */
+
+    /* What the operations of one position read and write, the same for every position, so that they can be recorded:
+     * the position before and its codes, its row's and column's vectors; the draws and what they give. */
+    struct tensor place, code, place_vectors, uniform, drawn; /* [3], [batch], [2, d], [batch], [batch] */
+    int now_streams;
+    const struct prior_draw *draw;
+    int32_t *host_ids;    /* [N, batch] */
+    float *host_uniforms; /* [N, batch] */
 };
 
 static void layout(void *self, struct arena *arena)
 {
     struct prior_sampler *s = self;
     const struct prior_config *c = &s->prior->config;
-    size_t d = (size_t)prior_width(c), draws = (size_t)prior_positions(c) * (size_t)s->batch;
+    size_t d = (size_t)prior_width(c), batch = (size_t)s->batch, draws = (size_t)prior_positions(c) * batch;
+    enum dtype states = s->prior->k->compute;
     struct block_shape prefix = prior_block_shape(s->prior, 0, s->streams, c->text_len + 1);
     struct block_shape step = prior_block_shape(s->prior, 0, s->streams * s->batch, 1);
     s->prefix_ids = arena_take(arena, EMBEDDINGS * (size_t)prefix.rows, I32);
-    s->prefix_x = arena_take(arena, (size_t)prefix.rows * d, F32);
-    s->x = arena_take(arena, (size_t)step.rows * d, F32);
+    s->prefix_x = arena_take(arena, (size_t)prefix.rows * d, states);
+    s->x = arena_take(arena, (size_t)step.rows * d, states);
+    s->prefix_sum = states == F32 ? tensor_none() : arena_take(arena, (size_t)prefix.rows * d, F32);
+    s->sum = states == F32 ? s->x : arena_take(arena, (size_t)step.rows * d, F32);
+    s->y = arena_take(arena, (size_t)step.rows * d, F32);
     s->logits = arena_take(arena, (size_t)step.rows * (size_t)c->image_vocab, F32);
     s->ids = arena_take(arena, draws, I32);
     s->uniforms = arena_take(arena, draws, F32);
+    s->places = arena_take(arena, (size_t)prior_positions(c) * 3, I32);
+    s->place = arena_take(arena, 3, I32);
+    s->code = arena_take(arena, batch, I32);
+    s->place_vectors = arena_take(arena, 2 * d, F32);
+    s->uniform = arena_take(arena, batch, F32);
+    s->drawn = arena_take(arena, batch, I32);
     block_layout_acts(&s->prefix_acts, &prefix, false, arena);
     block_layout_acts(&s->acts, &step, false, arena);
     for (int i = 0; i < c->layers; i++) {
         struct layer_cache *l = &s->layers[i];
         int window = attention_window(prior_mask(c, i), c->grid, c->kernel);
-        l->ring_size = (size_t)s->batch * (size_t)window * 2 * d;
-        l->prefix = arena_take(arena, (size_t)prefix.rows * 3 * d, F32);
-        l->ring = arena_take(arena, (size_t)s->streams * l->ring_size, F32);
+        l->ring_size = batch * (size_t)window * 2 * d;
+        l->prefix = arena_take(arena, (size_t)prefix.rows * 3 * d, states);
+        l->ring = arena_take(arena, (size_t)s->streams * l->ring_size, states);
     }
+}
+
+static void upload_places(struct prior_sampler *s)
+{
+    int grid = s->prior->config.grid, positions = grid * grid;
+    int32_t *places = xmalloc((size_t)positions * 3 * sizeof *places);
+    for (int i = 0; i < positions; i++) {
+        places[3 * i] = i;
+        places[3 * i + 1] = i / grid;
+        places[3 * i + 2] = i % grid;
+    }
+    s->prior->k->upload(s->places, places, (size_t)positions * 3);
+    free(places);
 }
 
 /* The second stream's memory is taken when guidance is first asked for. */
@@ -64,10 +96,12 @@ static int reserve_streams(struct prior_sampler *s, int streams)
         return 0;
     arena_free(&s->arena);
     s->streams = streams;
-    if (arena_build(&s->arena, s->prior->k, layout, s) == 0)
-        return 0;
-    s->streams = 0;
-    return -1;
+    if (arena_build(&s->arena, s->prior->k, layout, s) != 0) {
+        s->streams = 0;
+        return -1;
+    }
+    upload_places(s);
+    return 0;
 }
 
 int prior_sampler_new(struct prior_sampler **out, struct prior *p, int batch)
@@ -115,7 +149,7 @@ static void fill_prefix(struct prior_sampler *s, const int32_t *text, int stream
     p->k->upload(s->prefix_ids, rows_of_tables, EMBEDDINGS * (size_t)rows);
     free(rows_of_tables);
     free(captions);
-    prior_embed(p, s->prefix_x, s->prefix_ids, rows);
+    prior_embed(p, s->prefix_x, s->prefix_sum, s->prefix_ids, rows);
     for (int i = 0; i < p->config.layers; i++) {
         struct block_shape shape = prior_block_shape(p, i, streams, T + 1);
         struct block_tensors w = prior_block(p, p->params.values, i);
@@ -136,21 +170,26 @@ static void start_from_prefix(struct prior_sampler *s, int streams)
         k->add_rows(tensor_at(s->x, i * stream), tensor_at(s->prefix_x, (i * (T + 1) + T) * d), s->batch, d);
 }
 
-/* s->x of position p from its codes, through all layers. */
-static void step(struct prior_sampler *s, int position, int streams)
+/* s->x of the position s->place from its codes, through all layers. */
+static void step(struct prior_sampler *s)
 {
     const struct prior *p = s->prior;
     const struct prior_config *c = &p->config;
     const struct kernels *k = p->k;
     size_t d = (size_t)prior_width(c), stream = (size_t)s->batch * d, prefix = (size_t)(c->text_len + 1) * 3 * d;
-    struct block_shape shape = prior_block_shape(p, 0, streams * s->batch, 1);
+    int streams = s->now_streams, rows = streams * s->batch;
+    struct block_shape shape = prior_block_shape(p, 0, rows, 1);
     for (size_t i = 0; i < (size_t)streams; i++)
-        k->embed(tensor_at(s->x, i * stream), param_value(&p->params, p->tables[EMBED_IMAGE]),
-                 tensor_at(s->ids, (size_t)position * (size_t)s->batch), s->batch, (int)d, false);
-    const struct tensor rows = param_value(&p->params, p->tables[EMBED_ROW]);
-    const struct tensor cols = param_value(&p->params, p->tables[EMBED_COL]);
-    k->add_rows(s->x, tensor_at(rows, (size_t)(position / c->grid) * d), shape.rows, d);
-    k->add_rows(s->x, tensor_at(cols, (size_t)(position % c->grid) * d), shape.rows, d);
+        k->embed(tensor_at(s->sum, i * stream), param_value(&p->params, p->tables[EMBED_IMAGE]), s->code, s->batch,
+                 (int)d, false);
+    for (size_t i = 0; i < 2; i++) {
+        struct tensor vector = tensor_at(s->place_vectors, i * d);
+        k->embed(vector, param_value(&p->params, p->tables[i ? EMBED_COL : EMBED_ROW]), tensor_at(s->place, 1 + i), 1,
+                 (int)d, false);
+        k->add_rows(s->sum, vector, rows, d);
+    }
+    if (k->compute != F32)
+        k->cast(s->x, s->sum, 1, (size_t)rows * d);
     for (int i = 0; i < c->layers; i++) {
         struct block_tensors w = prior_block(p, p->params.values, i);
         const struct layer_cache *l = &s->layers[i];
@@ -158,37 +197,63 @@ static void step(struct prior_sampler *s, int position, int streams)
         block_forward_qkv(k, &shape, &w, &s->acts, s->x);
         for (size_t j = 0; j < (size_t)streams; j++)
             k->attention_step(tensor_at(s->acts.att, j * stream), tensor_at(s->acts.qkv, 3 * j * stream),
-                              tensor_at(l->prefix, j * prefix), tensor_at(l->ring, j * l->ring_size), position,
+                              tensor_at(l->prefix, j * prefix), tensor_at(l->ring, j * l->ring_size), s->place,
                               &attention);
         block_forward_rest(k, &shape, &w, &s->acts, s->x, s->x);
     }
 }
 
-/* s->logits [batch, V] of the position that s->x predicts. */
-static void predict(struct prior_sampler *s, int streams, float guidance)
+/* s->logits [batch, V] and s->drawn of the position that s->x predicts. */
+static void predict(struct prior_sampler *s)
 {
     const struct prior *p = s->prior;
     const struct kernels *k = p->k;
-    int rows = streams * s->batch, d = prior_width(&p->config), V = p->config.image_vocab;
+    int streams = s->now_streams, rows = streams * s->batch, d = prior_width(&p->config), V = p->config.image_vocab;
     size_t stream = (size_t)s->batch * (size_t)V;
-    k->layernorm(s->acts.ln1, s->acts.mean1, s->acts.rstd1, s->x, param_value(&p->params, p->ln_gain),
+    k->layernorm(s->y, s->acts.mean1, s->acts.rstd1, s->x, param_value(&p->params, p->ln_gain),
                  param_value(&p->params, p->ln_bias), rows, d);
-    k->linear(s->logits, s->acts.ln1, param_value(&p->params, p->image.weight), param_value(&p->params, p->image.bias),
-              rows, d, V);
+    k->linear(s->logits, s->y, param_value(&p->params, p->image.weight), param_value(&p->params, p->image.bias), rows,
+              d, V);
     if (streams == 2) {
-        k->scale(s->logits, guidance, stream);
-        k->axpy(s->logits, 1 - guidance, tensor_at(s->logits, stream), stream);
+        k->scale(s->logits, s->draw->guidance, stream);
+        k->axpy(s->logits, 1 - s->draw->guidance, tensor_at(s->logits, stream), stream);
     }
+    k->draw(s->drawn, s->logits, s->uniform, s->batch, V, &s->draw->draw);
+}
+
+static void step_and_predict(void *self)
+{
+    step(self);
+    predict(self);
+}
+
+/* One position: its draws from the codes before it. */
+static void sample_position(struct prior_sampler *s, int p, bool predicted, struct recording **recording)
+{
+    const struct kernels *k = s->prior->k;
+    size_t batch = (size_t)s->batch;
+    k->copy(s->uniform, tensor_at(s->uniforms, (size_t)p * batch), batch);
+    if (p == 0) {
+        start_from_prefix(s, s->now_streams);
+        predict(s);
+        return;
+    }
+    k->copy(s->code, tensor_at(s->ids, (size_t)(p - 1) * batch), batch);
+    k->copy(s->place, tensor_at(s->places, (size_t)(p - 1) * 3), 3);
+    if (predicted)
+        k->replay(recording, step_and_predict, s);
+    else
+        step(s);
 }
 
 /* Candidates round .. round + batch - 1; s->ids [N, batch] on the device. */
-static int sample_round(struct prior_sampler *s, const struct prior_draw *d, uint64_t round, float *host_logits,
+static int sample_round(struct prior_sampler *s, uint64_t round, struct recording **recording, float *host_logits,
                         bool (*stop)(void))
 {
     const struct kernels *k = s->prior->k;
-    int streams = d->guidance == 1 ? 1 : 2, positions = prior_positions(&s->prior->config);
-    int V = s->prior->config.image_vocab;
-    size_t batch = (size_t)s->batch, logits = batch * (size_t)V;
+    const struct prior_draw *d = s->draw;
+    int positions = prior_positions(&s->prior->config);
+    size_t batch = (size_t)s->batch, logits = batch * (size_t)s->prior->config.image_vocab;
     uint64_t key = random_key(d->seed, RANDOM_SAMPLE);
     for (size_t i = 0; i < (size_t)positions * batch; i++) {
         s->host_uniforms[i] = random_uniform(key, round + i % batch, i / batch);
@@ -196,20 +261,15 @@ static int sample_round(struct prior_sampler *s, const struct prior_draw *d, uin
     }
     k->upload(s->uniforms, s->host_uniforms, (size_t)positions * batch);
     k->upload(s->ids, s->host_ids, (size_t)positions * batch);
-    start_from_prefix(s, streams);
     for (int p = 0; p < positions; p++) {
         if (stop && stop())
             return err_set(ERR_AGAIN, "sampling was stopped at code %d of %d", p, positions);
-        if (p > 0)
-            step(s, p - 1, streams);
-        if (p < d->primed_count && !host_logits)
-            continue;
-        predict(s, streams, d->guidance);
+        bool drawn = p >= d->primed_count;
+        sample_position(s, p, drawn || host_logits, recording);
         if (host_logits)
             k->download(host_logits + (size_t)p * logits, s->logits, logits);
-        if (p >= d->primed_count)
-            k->draw(tensor_at(s->ids, (size_t)p * batch), s->logits, tensor_at(s->uniforms, (size_t)p * batch),
-                    s->batch, V, &d->draw);
+        if (drawn)
+            k->copy(tensor_at(s->ids, (size_t)p * batch), s->drawn, batch);
     }
     k->download(s->host_ids, s->ids, (size_t)positions * batch);
     return 0;
@@ -241,12 +301,15 @@ int prior_sample(struct prior_sampler *s, const int32_t *text, int n, const stru
     int streams = d->guidance == 1 ? 1 : 2;
     if (check_tokens(c, text, d) != 0 || reserve_streams(s, streams) != 0)
         return -1;
+    s->now_streams = streams;
+    s->draw = d;
+    struct recording *recording = NULL;
     float *round_logits = logits ? xmalloc(positions * batch * V * sizeof *logits) : NULL;
     fill_prefix(s, text, streams);
     int status = 0;
     /* A candidate has its place in its round whichever are asked for: sums may differ between a batch's rows. */
     for (uint64_t round = d->first - d->first % batch; round < d->first + (uint64_t)n && status == 0; round += batch) {
-        status = sample_round(s, d, round, round_logits, stop);
+        status = sample_round(s, round, &recording, round_logits, stop);
         for (size_t i = 0; i < positions * batch && status == 0; i++) {
             uint64_t candidate = round + i % batch;
             if (candidate < d->first || candidate >= d->first + (uint64_t)n)
@@ -257,6 +320,7 @@ int prior_sample(struct prior_sampler *s, const int32_t *text, int n, const stru
                 memcpy(logits + to * V, round_logits + i * V, V * sizeof *logits);
         }
     }
+    s->prior->k->replay_free(recording);
     free(round_logits);
     return status;
 }

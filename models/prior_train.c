@@ -34,11 +34,15 @@ void prior_name_rows(const struct prior_config *c, const int32_t *text, const in
     }
 }
 
-void prior_embed(const struct prior *p, struct tensor x, struct tensor ids, int rows)
+void prior_embed(const struct prior *p, struct tensor x, struct tensor sum, struct tensor ids, int rows)
 {
+    int d = prior_width(&p->config);
+    struct tensor to = x.dtype == F32 ? x : sum;
     for (int e = 0; e < EMBEDDINGS; e++)
-        p->k->embed(x, param_value(&p->params, p->tables[e]), tensor_at(ids, (size_t)e * (size_t)rows), rows,
-                    prior_width(&p->config), e > 0);
+        p->k->embed(to, param_value(&p->params, p->tables[e]), tensor_at(ids, (size_t)e * (size_t)rows), rows, d,
+                    e > 0);
+    if (x.dtype != F32)
+        p->k->cast(x, sum, 1, (size_t)rows * (size_t)d);
 }
 
 /* All states of n samples, to p->x[layers]. */
@@ -47,7 +51,7 @@ static void forward(struct prior *p, const int32_t *text, const int32_t *image, 
     int states = prior_states(&p->config), rows = n * states;
     prior_name_rows(&p->config, text, image, n, states, p->host_ids);
     p->k->upload(p->ids, p->host_ids, (size_t)EMBEDDINGS * (size_t)rows);
-    prior_embed(p, p->x[0], p->ids, rows);
+    prior_embed(p, p->x[0], p->sum, p->ids, rows);
     for (int i = 0; i < p->config.layers; i++) {
         struct block_shape shape = prior_block_shape(p, i, n, states);
         struct block_tensors w = prior_block(p, p->params.values, i);
@@ -77,7 +81,7 @@ static void scatter_gradient(struct prior *p, const struct prior_head *h, int n)
         p->k->layernorm_backward(tensor_at(p->dx, to * d), param_grad(&p->params, p->ln_gain),
                                  param_grad(&p->params, p->ln_bias), tensor_at(h->dy, from * d),
                                  tensor_at(p->x[p->config.layers], to * d), tensor_at(p->mean, to),
-                                 tensor_at(p->rstd, to), param_value(&p->params, p->ln_gain), h->positions, (int)d);
+                                 tensor_at(p->rstd, to), param_value(&p->params, p->ln_gain), h->positions, (int)d, 1);
     }
 }
 
@@ -135,7 +139,7 @@ void prior_eval(struct prior *p, const int32_t *text, const int32_t *image, int 
 void prior_train(struct prior *p, const int32_t *text, const int32_t *image, int n, float grad_scale,
                  struct prior_losses *out)
 {
-    assert(p->train);
+    assert(p->use != PRIOR_INFER);
     losses(p, text, image, n, true, grad_scale, out, NULL, NULL);
     int states = prior_states(&p->config), rows = n * states, d = prior_width(&p->config);
     p->k->fill(p->dx, 0, (size_t)rows * (size_t)d);
@@ -144,7 +148,10 @@ void prior_train(struct prior *p, const int32_t *text, const int32_t *image, int
     for (int i = p->config.layers - 1; i >= 0; i--) {
         struct block_shape shape = prior_block_shape(p, i, n, states);
         struct block_tensors w = prior_block(p, p->params.values, i), g = prior_block(p, p->params.grads, i);
-        block_backward(p->k, &shape, &w, &g, &p->acts[i], &p->scratch, p->dx, p->x[i]);
+        struct block_scales scales = block_scales(&p->params, p->blocks + i * BLOCK_PARAMS);
+        if (p->use == PRIOR_RECOMPUTE && i < p->config.layers - 1)
+            block_forward(p->k, &shape, &w, &p->acts[i], p->x[i + 1], p->x[i]);
+        block_backward(p->k, &shape, &w, &g, &p->acts[i], &p->scratch, &scales, p->dx, p->x[i]);
     }
     for (int e = 0; e < EMBEDDINGS; e++)
         p->k->embed_backward(param_grad(&p->params, p->tables[e]), p->dx, tensor_at(p->ids, (size_t)e * (size_t)rows),

@@ -29,53 +29,57 @@ int block_add(struct params *p, const char *prefix, const char *const names[BLOC
     int first = p->count;
     for (int i = 0; i < BLOCK_PARAMS; i++) {
         bool matrix = table[i].cols > 0;
-        params_add(p, matrix, table[i].init, table[i].std, matrix ? 2 : 1,
-                   (const int64_t[]){table[i].rows, table[i].cols}, "%s%s", prefix, names[i]);
+        int added = params_add(p, matrix, table[i].init, table[i].std, matrix ? 2 : 1,
+                               (const int64_t[]){table[i].rows, table[i].cols}, "%s%s", prefix, names[i]);
+        p->list[added].compute = matrix;
+        p->list[added].group = i % (BLOCK_PARAMS / 2) == 0 ? params_add_group(p) : p->groups - 1;
     }
     return first;
 }
 
 struct block_tensors block_tensors(const struct params *p, struct tensor slab, int first)
 {
-    const struct param *q = &p->list[first];
     return (struct block_tensors){
-        .ln1_gain = tensor_at(slab, q[0].offset),
-        .ln1_bias = tensor_at(slab, q[1].offset),
-        .qkv_weight = tensor_at(slab, q[2].offset),
-        .qkv_bias = tensor_at(slab, q[3].offset),
-        .proj_weight = tensor_at(slab, q[4].offset),
-        .proj_bias = tensor_at(slab, q[5].offset),
-        .ln2_gain = tensor_at(slab, q[6].offset),
-        .ln2_bias = tensor_at(slab, q[7].offset),
-        .fc1_weight = tensor_at(slab, q[8].offset),
-        .fc1_bias = tensor_at(slab, q[9].offset),
-        .fc2_weight = tensor_at(slab, q[10].offset),
-        .fc2_bias = tensor_at(slab, q[11].offset),
+        .ln1_gain = param_in(p, slab, first),
+        .ln1_bias = param_in(p, slab, first + 1),
+        .qkv_weight = param_in(p, slab, first + 2),
+        .qkv_bias = param_in(p, slab, first + 3),
+        .proj_weight = param_in(p, slab, first + 4),
+        .proj_bias = param_in(p, slab, first + 5),
+        .ln2_gain = param_in(p, slab, first + 6),
+        .ln2_bias = param_in(p, slab, first + 7),
+        .fc1_weight = param_in(p, slab, first + 8),
+        .fc1_bias = param_in(p, slab, first + 9),
+        .fc2_weight = param_in(p, slab, first + 10),
+        .fc2_bias = param_in(p, slab, first + 11),
     };
 }
 
 void block_layout_acts(struct block_acts *a, const struct block_shape *s, bool train, struct arena *arena)
 {
     size_t rows = (size_t)s->rows, d = (size_t)s->width, h = (size_t)s->hidden;
-    a->ln1 = arena_take(arena, rows * d, F32);
+    enum dtype states = arena->k->compute;
+    a->ln1 = arena_take(arena, rows * d, states);
     a->mean1 = arena_take(arena, rows, F32);
     a->rstd1 = arena_take(arena, rows, F32);
-    a->qkv = arena_take(arena, rows * 3 * d, F32);
+    a->qkv = arena_take(arena, rows * 3 * d, states);
     a->lse = arena_take(arena, rows * (size_t)s->attention.heads, F32);
-    a->att = arena_take(arena, rows * d, F32);
-    a->res = arena_take(arena, rows * d, F32);
-    a->ln2 = arena_take(arena, rows * d, F32);
+    a->att = arena_take(arena, rows * d, states);
+    a->res = arena_take(arena, rows * d, states);
+    a->ln2 = arena_take(arena, rows * d, states);
     a->mean2 = arena_take(arena, rows, F32);
     a->rstd2 = arena_take(arena, rows, F32);
-    a->fc1 = arena_take(arena, rows * h, F32);
-    a->act = train ? arena_take(arena, rows * h, F32) : a->fc1;
+    a->fc1 = arena_take(arena, rows * h, states);
+    a->act = train ? arena_take(arena, rows * h, states) : a->fc1;
 }
 
 void block_layout_scratch(struct block_scratch *b, const struct block_shape *s, struct arena *arena)
 {
     size_t rows = (size_t)s->rows, d = (size_t)s->width, h = (size_t)s->hidden;
-    b->hidden = arena_take(arena, rows * (h > 3 * d ? h : 3 * d), F32);
-    b->normed = arena_take(arena, rows * d, F32);
+    enum dtype states = arena->k->compute;
+    b->hidden = arena_take(arena, rows * (h > 3 * d ? h : 3 * d), states);
+    b->normed = arena_take(arena, rows * d, states);
+    b->branch = states == F32 ? tensor_none() : arena_take(arena, rows * d, states);
 }
 
 void block_forward_qkv(const struct kernels *k, const struct block_shape *s, const struct block_tensors *w,
@@ -106,19 +110,42 @@ void block_forward(const struct kernels *k, const struct block_shape *s, const s
     block_forward_rest(k, s, w, a, y, x);
 }
 
+struct block_scales block_scales(const struct params *p, int first)
+{
+    return (struct block_scales){
+        .attention = p->scales[p->list[first].group].scale,
+        .mlp = p->scales[p->list[first + BLOCK_PARAMS / 2].group].scale,
+    };
+}
+
+/* dx as it enters a branch. */
+static struct tensor enter_branch(const struct kernels *k, const struct block_scratch *b, struct tensor dx, float scale,
+                                  size_t count)
+{
+    if (k->compute == F32)
+        return dx;
+    k->cast(b->branch, dx, scale, count);
+    return b->branch;
+}
+
 void block_backward(const struct kernels *k, const struct block_shape *s, const struct block_tensors *w,
                     const struct block_tensors *g, const struct block_acts *a, const struct block_scratch *b,
-                    struct tensor dx, struct tensor x)
+                    const struct block_scales *scales, struct tensor dx, struct tensor x)
 {
     int rows = s->rows, d = s->width, h = s->hidden;
-    k->linear_backward(b->hidden, g->fc2_weight, g->fc2_bias, dx, a->act, w->fc2_weight, rows, h, d);
+    size_t states = (size_t)rows * (size_t)d;
+    struct tensor dy = enter_branch(k, b, dx, scales->mlp, states);
+    k->linear_backward(b->hidden, g->fc2_weight, g->fc2_bias, dy, a->act, w->fc2_weight, rows, h, d);
     k->act_backward(s->act, b->hidden, b->hidden, a->fc1, (size_t)rows * (size_t)h);
     k->linear_backward(b->normed, g->fc1_weight, g->fc1_bias, b->hidden, a->ln2, w->fc1_weight, rows, d, h);
     /* dx already is the gradient of `res` by way of the sum; this adds the way through the MLP. */
-    k->layernorm_backward(dx, g->ln2_gain, g->ln2_bias, b->normed, a->res, a->mean2, a->rstd2, w->ln2_gain, rows, d);
+    k->layernorm_backward(dx, g->ln2_gain, g->ln2_bias, b->normed, a->res, a->mean2, a->rstd2, w->ln2_gain, rows, d,
+                          1 / scales->mlp);
 
-    k->linear_backward(b->normed, g->proj_weight, g->proj_bias, dx, a->att, w->proj_weight, rows, d, d);
+    dy = enter_branch(k, b, dx, scales->attention, states);
+    k->linear_backward(b->normed, g->proj_weight, g->proj_bias, dy, a->att, w->proj_weight, rows, d, d);
     k->attention_backward(b->hidden, b->normed, a->qkv, a->att, a->lse, &s->attention);
     k->linear_backward(b->normed, g->qkv_weight, g->qkv_bias, b->hidden, a->ln1, w->qkv_weight, rows, d, 3 * d);
-    k->layernorm_backward(dx, g->ln1_gain, g->ln1_bias, b->normed, x, a->mean1, a->rstd1, w->ln1_gain, rows, d);
+    k->layernorm_backward(dx, g->ln1_gain, g->ln1_bias, b->normed, x, a->mean1, a->rstd1, w->ln1_gain, rows, d,
+                          1 / scales->attention);
 }

@@ -32,7 +32,8 @@ struct block_init {
 };
 
 /* A block's parameters are twelve neighbours in the table, in the order of struct block_tensors. `names` are their
- * names behind `prefix`, in that order. Matrices decay. Returns the first's index. */
+ * names behind `prefix`, in that order. Matrices decay and are in the table's compute type; each branch's six
+ * parameters are a group of gradients. Returns the first's index. */
 #define BLOCK_PARAMS 12
 int block_add(struct params *p, const char *prefix, const char *const names[BLOCK_PARAMS], int width, int hidden,
               const struct block_init *init);
@@ -52,8 +53,14 @@ struct block_acts {
 /* What one block's backward pass works in; shared by all blocks. */
 struct block_scratch {
     struct tensor hidden, normed; /* [rows, max(h, 3 d)], [rows, d] */
+    struct tensor branch;         /* [rows, d], the gradient as it enters a branch; absent where that is dx itself */
+};
+/* What the gradients of the two branches are multiplied by on their way through (params.h, grad_scale). */
+struct block_scales {
+    float attention, mlp;
 };
 
+/* States are in the table's compute type. */
 void block_layout_acts(struct block_acts *a, const struct block_shape *s, bool train, struct arena *arena);
 void block_layout_scratch(struct block_scratch *b, const struct block_shape *s, struct arena *arena);
 
@@ -67,10 +74,12 @@ void block_forward_qkv(const struct kernels *k, const struct block_shape *s, con
 void block_forward_rest(const struct kernels *k, const struct block_shape *s, const struct block_tensors *w,
                         const struct block_acts *a, struct tensor y, struct tensor x);
 
-/* dx [rows, d]: in, the gradient of y; out, the gradient of x. x and `a` as the forward pass had and left them; the
- * weights' gradients `g` are added to. */
+/* dx [rows, d], F32: in, the gradient of y; out, the gradient of x. x and `a` as the forward pass had and left them;
+ * the weights' gradients `g`, times their branch's scale, are added to. */
 void block_backward(const struct kernels *k, const struct block_shape *s, const struct block_tensors *w,
                     const struct block_tensors *g, const struct block_acts *a, const struct block_scratch *b,
-                    struct tensor dx, struct tensor x);
+                    const struct block_scales *scales, struct tensor dx, struct tensor x);
+/* The scales of the block whose first parameter is `first`. */
+struct block_scales block_scales(const struct params *p, int first);
 
 #endif

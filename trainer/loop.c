@@ -215,7 +215,7 @@ static int open_run(struct loop *l)
     if (optimizer_new(&l->optimizer, p))
         return -1;
     if (t->settings.average > 0) {
-        l->average = t->k->alloc(p->total, F32);
+        l->average = params_slab(p, F32);
         if (!l->average.data)
             return err_wrap("averaged weights");
     }
@@ -331,7 +331,7 @@ static int one_step(struct loop *l)
         return -1;
     t->state.step++;
     if (l->average.data && t->state.step % (uint64_t)s->average_every == 0)
-        t->k->lerp(l->average, p->values, (float)s->average, p->total);
+        params_average(p, l->average, (float)s->average, t->state.step);
     if (isfinite(m.value[0]))
         schedule_watch(t, m.value[0]);
     t->state.elapsed = now() - l->clock;

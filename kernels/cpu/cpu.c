@@ -40,6 +40,7 @@ const struct kernels *kernels_plain(void)
         plain_relaxation(&table);
         plain_optimizer(&table);
         table.name = "plain";
+        table.compute = F32;
     }
     return &table;
 }

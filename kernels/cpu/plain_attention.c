@@ -181,8 +181,9 @@ static void attention_backward(struct tensor dqkv_t, struct tensor dout_t, struc
 }
 
 static void attention_step(struct tensor out_t, struct tensor qkv_t, struct tensor prefix_t, struct tensor cache_t,
-                           int p, const struct attention_shape *s)
+                           struct tensor position, const struct attention_shape *s)
 {
+    int p = *(const int32_t *)position.data;
     int window = attention_window(s->mask, s->grid, s->kernel), d = s->head_dim, width = s->heads * d;
     const float *prefix = prefix_t.data;
     int *seen = xmalloc((p + 1) * sizeof *seen), count = visible_positions(seen, p, s);

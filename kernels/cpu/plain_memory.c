@@ -3,6 +3,8 @@
  */
 #include "common/err.h"
 #include "kernels/cpu/plain.h"
+#include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -15,6 +17,7 @@ enum {
 static struct tensor alloc(size_t count, enum dtype dtype)
 {
     struct tensor t = {NULL, dtype};
+    assert(dtype_size(dtype) == 4);
     size_t unit = count < 4 * (size_t)HUGE_PAGE / 4 ? ALIGNMENT : HUGE_PAGE;
     if (count <= (SIZE_MAX - HUGE_PAGE) / 4)
         t.data = aligned_alloc(unit, (count * 4 / unit + 1) * unit);
@@ -54,6 +57,25 @@ static void fill(struct tensor x, float value, size_t count)
         v[i] = value;
 }
 
+static void cast(struct tensor y_t, struct tensor x_t, float a, size_t count)
+{
+    float *y = y_t.data;
+    const float *x = x_t.data;
+    for (size_t i = 0; i < count; i++)
+        y[i] = isfinite(a * x[i]) ? a * x[i] : 0;
+}
+
+static void replay(struct recording **recording, void (*body)(void *self), void *self)
+{
+    (void)recording;
+    body(self);
+}
+
+static void replay_free(struct recording *recording)
+{
+    (void)recording;
+}
+
 void plain_memory(struct kernels *k)
 {
     k->alloc = alloc;
@@ -61,5 +83,8 @@ void plain_memory(struct kernels *k)
     k->upload = upload;
     k->download = download;
     k->copy = copy;
+    k->cast = cast;
     k->fill = fill;
+    k->replay = replay;
+    k->replay_free = replay_free;
 }

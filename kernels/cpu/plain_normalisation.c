@@ -32,7 +32,7 @@ static void layernorm(struct tensor y_t, struct tensor mean_t, struct tensor rst
 
 static void layernorm_backward(struct tensor dx_t, struct tensor dgain_t, struct tensor dbias_t, struct tensor dy_t,
                                struct tensor x_t, struct tensor mean, struct tensor rstd, struct tensor gain_t,
-                               int rows, int d)
+                               int rows, int d, float scale)
 {
     const float *gain = gain_t.data;
     double *gain_sum = xcalloc(d, sizeof *gain_sum), *bias_sum = xcalloc(d, sizeof *bias_sum);
@@ -50,7 +50,7 @@ static void layernorm_backward(struct tensor dx_t, struct tensor dgain_t, struct
         }
         for (int i = 0; i < d; i++) {
             double unit = (x[i] - m) * s, g = (double)dy[i] * gain[i];
-            dx[i] += (float)(s * (g - along_one / d - unit * along_x / d));
+            dx[i] += (float)(scale * s * (g - along_one / d - unit * along_x / d));
         }
     }
     for (int i = 0; i < d; i++) {

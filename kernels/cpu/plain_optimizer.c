@@ -13,8 +13,9 @@ static void dot(struct tensor out, struct tensor a_t, struct tensor b_t, size_t 
     *(float *)out.data = (float)sum;
 }
 
-static void lerp(struct tensor y_t, struct tensor x_t, float keep, size_t n)
+static void lerp(struct tensor y_t, struct tensor x_t, float keep, size_t n, uint64_t key)
 {
+    (void)key;
     float *y = y_t.data;
     const float *x = x_t.data;
     for (size_t i = 0; i < n; i++)

@@ -213,7 +213,7 @@ static int open_prior(struct golden *g, struct prior **p, struct pairs *s, bool 
         return -1;
     if (text->shape[0] > 1 << 16)
         return err_set(ERR_DATA, "in.text holds more than %d samples", 1 << 16);
-    if (prior_open_weights(p, g->k, g->w, "w.", (int)text->shape[0], train) != 0)
+    if (prior_open_weights(p, g->k, g->w, "w.", (int)text->shape[0], train ? PRIOR_TRAIN : PRIOR_INFER) != 0)
         return -1;
     return read_pairs(g, prior_config(*p), s);
 }

@@ -111,9 +111,10 @@ static void attend(const struct step *t, int head, int first, int count, float *
             t->out[(first + n) * width + head * d + i] = mixed[n * row + i] / total[n];
 }
 
-static void attention_step(struct tensor out, struct tensor qkv_t, struct tensor prefix, struct tensor cache_t, int p,
-                           const struct attention_shape *s)
+static void attention_step(struct tensor out, struct tensor qkv_t, struct tensor prefix, struct tensor cache_t,
+                           struct tensor position, const struct attention_shape *s)
 {
+    int p = *(const int32_t *)position.data;
     size_t window = attention_window(s->mask, s->grid, s->kernel), width = (size_t)s->heads * s->head_dim;
     const float *qkv = qkv_t.data;
     float *cache = cache_t.data;

@@ -163,8 +163,9 @@ static void dot(struct tensor out, struct tensor a_t, struct tensor b_t, size_t 
     *(float *)out.data = (float)total;
 }
 
-static void lerp(struct tensor y_t, struct tensor x_t, float keep, size_t n)
+static void lerp(struct tensor y_t, struct tensor x_t, float keep, size_t n, uint64_t key)
 {
+    (void)key;
     float *restrict y = y_t.data;
     const float *restrict x = x_t.data;
     PARALLEL_FOR(n)

@@ -32,7 +32,7 @@ static void layernorm(struct tensor y_t, struct tensor mean_t, struct tensor rst
 
 /* One row: dx += its gradient; gain_sum, bias_sum [d] += its share. */
 static void row_backward(float *restrict dx, float *restrict gain_sum, float *restrict bias_sum, const float *dy,
-                         const float *x, float mean, float rstd, const float *gain, int d)
+                         const float *x, float mean, float rstd, const float *gain, int d, float scale)
 {
     float along_one = 0, along_x = 0; /* what dx must not contain: the mean's and the deviation's direction */
 #pragma omp simd reduction(+ : along_one, along_x)
@@ -46,13 +46,13 @@ static void row_backward(float *restrict dx, float *restrict gain_sum, float *re
     along_one /= (float)d;
     along_x /= (float)d;
     for (int i = 0; i < d; i++)
-        dx[i] += rstd * (dy[i] * gain[i] - along_one - (x[i] - mean) * rstd * along_x);
+        dx[i] += scale * rstd * (dy[i] * gain[i] - along_one - (x[i] - mean) * rstd * along_x);
 }
 
 /* The sums over rows are cut into parts of the rows. */
 static void layernorm_backward(struct tensor dx, struct tensor dgain, struct tensor dbias, struct tensor dy,
                                struct tensor x, struct tensor mean, struct tensor rstd, struct tensor gain, int rows,
-                               int d)
+                               int d, float scale)
 {
     struct scratch s = FN(scratch)((size_t)2 * COLUMN_PARTS * d, 0);
     PARALLEL_FOR((size_t)rows * d * 4)
@@ -62,7 +62,7 @@ static void layernorm_backward(struct tensor dx, struct tensor dgain, struct ten
         for (int r = part_start(rows, part, COLUMN_PARTS); r < part_start(rows, part + 1, COLUMN_PARTS); r++)
             row_backward((float *)dx.data + (size_t)r * d, gain_sum, bias_sum, (const float *)dy.data + (size_t)r * d,
                          (const float *)x.data + (size_t)r * d, ((const float *)mean.data)[r],
-                         ((const float *)rstd.data)[r], gain.data, d);
+                         ((const float *)rstd.data)[r], gain.data, d, scale);
     }
     for (int part = 0; part < COLUMN_PARTS; part++)
         for (int i = 0; i < d; i++) {

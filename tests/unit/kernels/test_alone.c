@@ -61,7 +61,8 @@ static void attention_step(const struct kernels *k, struct tensor y, struct tens
     struct tensor cache = {xmalloc(count * per_candidate * sizeof(float)), F32};
     for (int i = 0; i < count; i++)
         memcpy((float *)cache.data + i * per_candidate, w.data, per_candidate * sizeof(float));
-    k->attention_step(y, x, w, cache, 9, &s);
+    int32_t position = 9;
+    k->attention_step(y, x, w, cache, (struct tensor){&position, I32}, &s);
     free(cache.data);
 }
 

@@ -46,7 +46,7 @@ static void attention_step(struct trial *t, const int *s)
     size_t cache_count = a.batch * 2 * width * attention_window(a.mask, a.grid, a.kernel);
     struct tensor qkv = trial_in(t, a.batch * 3 * width, -2, 2), prefix = trial_in(t, a.prefix * 3 * width, -2, 2);
     struct tensor cache = trial_change(t, cache_count, -2, 2), out = trial_out(t, a.batch * width);
-    t->k->attention_step(out, qkv, prefix, cache, a.states - a.prefix - 1, &a);
+    t->k->attention_step(out, qkv, prefix, cache, trial_in_id(t, a.states - a.prefix - 1), &a);
 }
 
 #define NONE (MASK_NONE + 1)

@@ -87,7 +87,7 @@ static void layernorm_backward(struct trial *t, const int *s)
     struct tensor gain = trial_in(t, s[1], 0.5, 2), mean = trial_in(t, s[0], 0.9, 1.1), rstd = trial_in(t, s[0], 1, 2);
     struct tensor dx = trial_change(t, area(s), -1, 1), dgain = trial_change(t, s[1], -1, 1);
     struct tensor dbias = trial_change(t, s[1], -1, 1);
-    t->k->layernorm_backward(dx, dgain, dbias, dy, x, mean, rstd, gain, s[0], s[1]);
+    t->k->layernorm_backward(dx, dgain, dbias, dy, x, mean, rstd, gain, s[0], s[1], 0.5f);
 }
 
 static void l2norm(struct trial *t, const int *s)
@@ -202,13 +202,13 @@ static void dot(struct trial *t, const int *s)
 
 static void lerp(struct trial *t, const int *s)
 {
-    t->k->lerp(trial_change(t, s[0], -1, 1), trial_in(t, s[0], -1, 1), 0.99f, s[0]);
+    t->k->lerp(trial_change(t, s[0], -1, 1), trial_in(t, s[0], -1, 1), 0.99f, s[0], 0);
 }
 
 static void adamw(struct trial *t, const int *s)
 {
-    static const struct adamw FIRST = {1e-2f, 0.9f, 0.96f, 1e-8f, 0.1f, INFINITY, 1, 1},
-                              LATER = {1e-2f, 0.9f, 0.999f, 1e-8f, 0, 0.2f, 0.5f, 100};
+    static const struct adamw FIRST = {1e-2f, 0.9f, 0.96f, 1e-8f, 0.1f, INFINITY, 1, 1, 0},
+                              LATER = {1e-2f, 0.9f, 0.999f, 1e-8f, 0, 0.2f, 0.5f, 100, 0};
     struct tensor w = trial_change(t, s[0], -1, 1), m = trial_change(t, s[0], -1, 1), v = trial_change(t, s[0], 0.1, 1);
     struct tensor g = trial_in(t, s[0], -1, 1);
     t->k->adamw(w, m, v, g, s[0], &FIRST);

@@ -137,7 +137,7 @@ static void layernorm(struct gradient *g)
 static void layernorm_backward(struct gradient *g)
 {
     g->k->layernorm_backward(g->dx[0], g->dx[1], g->dx[2], g->dy, g->x[0], g->saved[0], g->saved[1], g->x[1], g->s[0],
-                             g->s[1]);
+                             g->s[1], 1);
 }
 
 static void l2norm_sizes(struct gradient *g)

@@ -221,11 +221,11 @@ static void check_step(const struct kernels *k, struct attention_shape s)
     s.batch = CANDIDATES;
     k->attention(out, lse, qkv, &s);
     k->fill(cache, NAN, (size_t)CANDIDATES * window * 2 * width);
-    for (int p = 0; p < s.grid * s.grid; p++) {
+    for (int32_t p = 0; p < s.grid * s.grid; p++) {
         for (int c = 0; c < CANDIDATES; c++)
             memcpy((float *)now.data + c * 3 * width,
                    (float *)qkv.data + c * per_candidate + (s.prefix + p) * 3 * width, 3 * width * sizeof(float));
-        k->attention_step(step, now, qkv, cache, p, &s);
+        k->attention_step(step, now, qkv, cache, (struct tensor){&p, I32}, &s);
         for (size_t i = 0; i < CANDIDATES * width; i++) {
             size_t whole = (i / width * s.states + s.prefix + p) * width + i % width;
             assert_near(((float *)step.data)[i], ((float *)out.data)[whole], 1e-5);

@@ -120,6 +120,13 @@ static inline struct tensor trial_in_ids(struct trial *t, size_t count, int low,
     return trial_seal(t);
 }
 
+static inline struct tensor trial_in_id(struct trial *t, int32_t id)
+{
+    struct tensor x = trial_argument(t, 1, I32);
+    *(int32_t *)x.data = id;
+    return trial_seal(t);
+}
+
 /* Fails where the operation wrote outside its outputs. */
 static inline void trial_check(const struct trial *t, const char *what)
 {

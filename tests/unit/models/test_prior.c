@@ -12,7 +12,7 @@ static void golden(const struct kernels *k)
     struct weights *w = vectors_open("prior.safetensors");
     int n = (int)weights_find(w, "in.text")->shape[0];
     struct prior *p;
-    assert_int_equal(prior_open_weights(&p, k, w, "w.", n, true), 0);
+    assert_int_equal(prior_open_weights(&p, k, w, "w.", n, PRIOR_TRAIN), 0);
     struct pair s = {vector_ints(w, "in.text"), vector_ints(w, "in.image")};
     size_t text, image;
     float *want_text = vector_floats(w, "out.text_logits", &text);
@@ -52,7 +52,7 @@ static double slope_loss(void *arg)
 
 static void finite_differences(const struct kernels *k)
 {
-    struct slope_case c = {random_prior(k, &small, 2, true), random_pairs(&small, 2, 5), 2};
+    struct slope_case c = {random_prior(k, &small, 2, PRIOR_TRAIN), random_pairs(&small, 2, 5), 2};
     struct prior_losses l;
     prior_train(c.p, c.s.text, c.s.image, c.n, 1, &l);
     check_slopes(prior_params(c.p), slope_loss, &c, 1e-2f, 0.02);
@@ -77,7 +77,7 @@ static void test_micro_batches(void **state)
     c.image_vocab = 300000; /* 13 rows a chunk */
     const int n = 2;
     size_t positions = (size_t)c.grid * (size_t)c.grid;
-    struct prior *p = random_prior(kernels_cpu(), &c, n, true);
+    struct prior *p = random_prior(kernels_cpu(), &c, n, PRIOR_TRAIN);
     struct pair s = random_pairs(&c, n, 6);
     struct prior_losses all, one[2];
     prior_train(p, s.text, s.image, n, 1, &all);
@@ -97,6 +97,26 @@ static void test_micro_batches(void **state)
     free(together);
     free_pairs(&s);
     prior_free(&p);
+}
+
+/* Activations that are computed again are the same, so the gradients are the same bits. */
+static void test_recomputation(void **state)
+{
+    (void)state;
+    const struct kernels *k = kernels_cpu();
+    struct prior *kept = random_prior(k, &small, 2, PRIOR_TRAIN), *again = random_prior(k, &small, 2, PRIOR_RECOMPUTE);
+    struct pair s = random_pairs(&small, 2, 9);
+    struct prior_losses a, b;
+    prior_train(kept, s.text, s.image, 2, 1, &a);
+    prior_train(again, s.text, s.image, 2, 1, &b);
+    assert_memory_equal(&a, &b, sizeof a);
+    float *want = take_gradients(kept), *got = take_gradients(again);
+    assert_memory_equal(got, want, prior_params(kept)->total * sizeof *want);
+    free(want);
+    free(got);
+    free_pairs(&s);
+    prior_free(&again);
+    prior_free(&kept);
 }
 
 struct logits {
@@ -134,7 +154,7 @@ static void check_same_until(struct prior *p, const struct logits *before, const
 static void no_leak(const struct kernels *k)
 {
     int positions = small.grid * small.grid;
-    struct prior *p = random_prior(k, &small, 1, false);
+    struct prior *p = random_prior(k, &small, 1, PRIOR_INFER);
     struct pair s = random_pairs(&small, 1, 7);
     struct logits before = run_logits(p, &s);
     for (int t = 0; t < small.text_len; t++) {
@@ -172,7 +192,7 @@ static void test_files(void **state)
     (void)state;
     char path[] = "/tmp/test_prior_XXXXXX";
     assert_true(close(mkstemp(path)) == 0);
-    struct prior *p = random_prior(kernels_cpu(), &small, 1, false), *opened;
+    struct prior *p = random_prior(kernels_cpu(), &small, 1, PRIOR_INFER), *opened;
     struct pair s = random_pairs(&small, 1, 8);
     struct prior_losses before, after;
     prior_eval(p, s.text, s.image, 1, &before, NULL, NULL);
@@ -209,6 +229,7 @@ int main(void)
         UNIT_EACH_TABLE(finite_differences),
         UNIT_EACH_TABLE(no_leak),
         cmocka_unit_test(test_micro_batches),
+        cmocka_unit_test(test_recomputation),
         cmocka_unit_test(test_layer_masks),
         cmocka_unit_test(test_files),
     };

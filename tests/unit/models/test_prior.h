@@ -33,10 +33,11 @@ static inline void free_pairs(struct pair *p)
 }
 
 /* Larger than initial weights, so that a wrong one shows. */
-static inline struct prior *random_prior(const struct kernels *k, const struct prior_config *c, int batch, bool train)
+static inline struct prior *random_prior(const struct kernels *k, const struct prior_config *c, int batch,
+                                         enum prior_use use)
 {
     struct prior *p;
-    assert_int_equal(prior_new(&p, k, c, batch, train), 0);
+    assert_int_equal(prior_new(&p, k, c, batch, use), 0);
     struct params *params = prior_params(p);
     params_init(params, 1);
     for (int i = 0; i < params->count; i++) {

@@ -19,7 +19,7 @@ struct sampling {
 
 static struct sampling begin(const struct kernels *k)
 {
-    struct sampling t = {.p = random_prior(k, &small, 1, false), .s = random_pairs(&small, 1, 9)};
+    struct sampling t = {.p = random_prior(k, &small, 1, PRIOR_INFER), .s = random_pairs(&small, 1, 9)};
     assert_int_equal(prior_sampler_new(&t.sampler, t.p, BATCH), 0);
     t.positions = (size_t)small.grid * (size_t)small.grid;
     t.logits = t.positions * (size_t)small.image_vocab;
@@ -178,7 +178,7 @@ static void greedy(const struct kernels *k)
     struct weights *w = vectors_open("prior_greedy.safetensors");
     struct prior *p;
     struct prior_sampler *sampler;
-    assert_int_equal(prior_open_weights(&p, k, w, "w.", 1, false), 0);
+    assert_int_equal(prior_open_weights(&p, k, w, "w.", 1, PRIOR_INFER), 0);
     assert_int_equal(prior_sampler_new(&sampler, p, 2), 0);
     size_t positions = (size_t)weights_find(w, "in.image")->shape[1], T = (size_t)prior_config(p)->text_len;
     struct pair s = {vector_ints(w, "in.text"), vector_ints(w, "in.image")};
