@@ -33,8 +33,20 @@ PIPE_BINS = $(patsubst pipelines/%_main.c,$(BUILD)/bin/atelier-%,$(filter-out %/
 TOOLS = $(patsubst tests/golden/%_main.c,$(BUILD)/bin/%,$(wildcard tests/golden/*_main.c))
 FRONT = $(if $(wildcard pipelines/atelier_main.c),$(BUILD)/bin/atelier)
 
+# The CUDA backend, a library that is loaded on demand (kernels/open.c), where nvcc is; its sources on the emulator everywhere.
+NVCC := $(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc))
+NVCC_ARCH = $(foreach a,80 90a,-gencode arch=compute_$(a),code=sm_$(a)) -gencode arch=compute_90,code=compute_90
+NVCC_FLAGS = -std=c++17 -O3 -lineinfo $(NVCC_ARCH) -Werror all-warnings -Xcompiler -Wall,-Wextra,-fPIC,-fvisibility=hidden -I.
+CUDA_SRC = $(wildcard kernels/cuda/*.cu)
+CUDA_LIB = $(if $(NVCC),$(BUILD)/lib/libatelier-cuda.so)
+EMULATOR_FLAGS = $(CXXFLAGS) -Wno-unknown-pragmas -fPIC -fvisibility=hidden -ftls-model=initial-exec
+EMULATOR_OBJ = $(patsubst kernels/cuda/%.cu,$(BUILD)/emulator/%.o,$(CUDA_SRC)) $(patsubst %.cc,$(BUILD)/%.o,$(wildcard tests/emulator/*.cc))
+EMULATOR_LIB = $(BUILD)/emulator/libatelier-cuda.so
+
 .DEFAULT_GOAL = all
-all: $(STAGE_BINS) $(PIPE_BINS) $(FRONT) $(TOOLS)
+all: $(STAGE_BINS) $(PIPE_BINS) $(FRONT) $(TOOLS) cuda
+cuda: $(CUDA_LIB)
+	$(if $(NVCC),,@echo "no nvcc: built without CUDA")
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
@@ -42,6 +54,18 @@ $(BUILD)/%.o: %.c
 $(BUILD)/%.o: %.cc
 	@mkdir -p $(@D)
 	@echo "c++ $@" && $(CXX) $(CXXFLAGS) -MMD -MP -c $< -o $@
+$(BUILD)/%.o: %.cu
+	@mkdir -p $(@D)
+	@echo "nvcc $@" && $(NVCC) $(NVCC_FLAGS) -MMD -MP -c $< -o $@
+$(BUILD)/emulator/%.o: kernels/cuda/%.cu
+	@mkdir -p $(@D)
+	@echo "c++ $@" && $(CXX) -x c++ $(EMULATOR_FLAGS) -Itests/emulator/include -MMD -MP -c $< -o $@
+$(BUILD)/tests/emulator/%.o: tests/emulator/%.cc
+	@mkdir -p $(@D)
+	@echo "c++ $@" && $(CXX) $(EMULATOR_FLAGS) -Itests/emulator/include -MMD -MP -c $< -o $@
+$(BUILD)/tests/unit/cuda/%.o: tests/unit/cuda/%.cc
+	@mkdir -p $(@D)
+	@echo "c++ $@" && $(CXX) $(EMULATOR_FLAGS) -Itests/emulator/include -MMD -MP -c $< -o $@
 $(BUILD)/%.avx2.o: %.c
 	@mkdir -p $(@D)
 	@echo "cc $@" && $(CC) $(CFLAGS) -O3 -march=x86-64-v3 -ffp-contract=fast -DISA=avx2 -MMD -MP -c $< -o $@
@@ -59,10 +83,18 @@ $(BUILD)/libcommon.a $(BUILD)/libkernels.a $(BUILD)/libmodels.a:
 	@mkdir -p $(@D)
 	@rm -f $@ && ar rcs $@ $^
 
+# What these leave undefined (err_set), the program gives.
+$(BUILD)/lib/libatelier-cuda.so: $(CUDA_SRC:%.cu=$(BUILD)/%.o)
+	@mkdir -p $(@D)
+	@echo "link $@" && $(NVCC) -shared $(NVCC_ARCH) $^ -lcublasLt -Xlinker -rpath=$(abspath $(dir $(NVCC))../lib64) -o $@
+$(EMULATOR_LIB): $(EMULATOR_OBJ)
+	@mkdir -p $(@D)
+	@echo "link $@" && $(CXX) $(CXXFLAGS) -shared $^ -o $@
+
 COMMON_LIBS = $(BUILD)/libcommon.a
 KERNEL_LIBS = $(BUILD)/libkernels.a $(COMMON_LIBS)
 MODEL_LIBS = $(BUILD)/libmodels.a $(KERNEL_LIBS)
-LINK = @mkdir -p $(@D) && echo "link $@" && $(CC) $(CFLAGS) -Wl,--as-needed
+LINK = @mkdir -p $(@D) && echo "link $@" && $(CC) $(CFLAGS) -Wl,--as-needed,--export-dynamic-symbol=err_set
 
 .SECONDEXPANSION:
 $(STAGE_BINS): $(BUILD)/bin/atelier-%: $$(call objects,$$(call sources,$$*)) $(MODEL_LIBS)
@@ -76,10 +108,13 @@ $(TOOLS): $(BUILD)/bin/%: $(BUILD)/tests/golden/%_main.o $(call objects,$(call s
 
 # Tests. A layer's unit tests link that layer and those below, so a call upwards fails to link. tests/unit/STAGE/ links that stage without its main.
 unit = $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/$(1)/test_*.c))
-UNIT_TESTS = $(foreach d,common kernels models pipelines $(STAGES),$(call unit,$(d)))
+UNIT_TESTS = $(foreach d,common kernels cuda models pipelines $(STAGES),$(call unit,$(d)))
 $(call unit,common): $(BUILD)/%: $(BUILD)/%.o $(COMMON_LIBS)
 	$(LINK) $^ $(LIBS) -lcmocka -o $@
 $(call unit,kernels): $(BUILD)/%: $(BUILD)/%.o $(KERNEL_LIBS)
+	$(LINK) $^ $(LIBS) -lcmocka -o $@
+CUDA_TEST_OBJ = $(patsubst %.cc,$(BUILD)/%.o,$(wildcard tests/unit/cuda/*.cc))
+$(call unit,cuda): $(BUILD)/%: $(BUILD)/%.o $(CUDA_TEST_OBJ) $(EMULATOR_OBJ) $(KERNEL_LIBS)
 	$(LINK) $^ $(LIBS) -lcmocka -o $@
 $(call unit,models): $(BUILD)/%: $(BUILD)/%.o $(MODEL_LIBS)
 	$(LINK) $^ $(LIBS) -lcmocka -o $@
@@ -98,7 +133,7 @@ $(TROUBLE): $(BUILD)/tests/fault/trouble_main.o $(COMMON_LIBS)
 	$(LINK) $^ $(LIBS) -o $@
 .SECONDARY:
 
-tests: all $(UNIT_TESTS) $(TROUBLE)
+tests: all $(UNIT_TESTS) $(TROUBLE) $(EMULATOR_LIB)
 
 # What a fresh Debian 12 lacks, for the program, its demo and its tests.
 DEPS = gcc g++ libc6-dev libgomp1 make pkg-config libmsgpack-dev liblmdb-dev libjpeg62-turbo-dev libpng-dev libwebp-dev libarchive-dev libjansson-dev \
@@ -180,8 +215,9 @@ PREFIX ?= /usr/local
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install $(FRONT) $(STAGE_BINS) $(PIPE_BINS) $(DESTDIR)$(PREFIX)/bin
+	$(if $(CUDA_LIB),install -D -t $(DESTDIR)$(PREFIX)/lib $(CUDA_LIB))
 
-.PHONY: all tests fault benches deps demo demo-full check bench fuzz lint tidy install clean
+.PHONY: all cuda tests fault benches deps demo demo-full check bench fuzz lint tidy install clean
 clean:
 	rm -rf build
 

@@ -243,6 +243,10 @@ const struct kernels *kernels_plain(void);
  * unsupported: NULL with err_set. */
 const struct kernels *kernels_cpu(void);
 
+/* The table of a device: "cpu", "cuda" (the first), "cuda:N", or "auto", which is cuda where it answers and cpu elsewhere.
+ * `compute` is F32, and BF16 or F16 on cuda. NULL with err_set, which says what is missing. */
+const struct kernels *kernels_open(const char *device, enum dtype compute);
+
 /* Threads that the CPU tables use; 0: as many as the machine has. Results do not depend on it. */
 void kernels_set_threads(int n);
 

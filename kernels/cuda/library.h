@@ -1,0 +1,17 @@
+/*
+ * What libatelier-cuda.so gives to the program that loads it (kernels/open.c).
+ */
+#ifndef ATELIER_KERNELS_CUDA_LIBRARY_H
+#define ATELIER_KERNELS_CUDA_LIBRARY_H
+
+#include "kernels/kernels.h"
+
+#ifdef __cplusplus
+extern "C"
+#endif
+    /* The table of a device, with `compute` F32, BF16 or F16; NULL with err_set. One device a process. table_bytes is
+     * sizeof(struct kernels), which tells a library of another version. */
+    __attribute__((visibility("default"))) const struct kernels *
+    kernels_cuda(int device, enum dtype compute, size_t table_bytes);
+
+#endif

@@ -1,0 +1,176 @@
+/*
+ * CUDA kernels: memory. The host's values go through two pinned buffers, so that filling one overlaps with the copy of
+ * the other, and are converted on the device.
+ */
+#include "kernels/cuda/device.h"
+#include <cassert>
+
+enum { STAGE = 4 << 20, /* bytes of a pinned buffer */ SCRATCH_UNIT = 2 << 20 };
+
+static struct stage {
+    void *pinned, *device; /* device: where values wait for their conversion */
+    cudaEvent_t done;      /* the copy from or to `pinned` */
+} stages[2];
+
+static void *scratch;
+static size_t scratch_bytes;
+
+/* A recording keeps the addresses that it was made with, so from the first on, blocks grown out of stay. */
+void *device_scratch(size_t bytes)
+{
+    if (bytes > scratch_bytes) {
+        cudaStreamCaptureStatus capturing;
+        device_check(cudaStreamIsCapturing(device_stream, &capturing), "scratch");
+        assert(capturing == cudaStreamCaptureStatusNone);
+        device_check(cudaStreamSynchronize(device_stream), "scratch");
+        if (!device_recorded)
+            device_check(cudaFree(scratch), "scratch");
+        scratch_bytes = (bytes + bytes / 4 + SCRATCH_UNIT - 1) / SCRATCH_UNIT * SCRATCH_UNIT;
+        device_check(cudaMalloc(&scratch, scratch_bytes), "scratch");
+    }
+    return scratch;
+}
+
+static struct tensor alloc(size_t count, enum dtype dtype)
+{
+    struct tensor t = {NULL, dtype};
+    cudaError_t e = cudaErrorMemoryAllocation;
+    if (count <= SIZE_MAX / 4)
+        e = cudaMalloc(&t.data, count ? count * dtype_size(dtype) : 1);
+    if (e != cudaSuccess) {
+        cudaGetLastError(); /* forgets it */
+        err_set(ERR_AGAIN, "no memory on the device for a tensor of %zu elements of %zu bytes: %s", count,
+                dtype_size(dtype), cudaGetErrorString(e));
+        t.data = NULL;
+    }
+    return t;
+}
+
+static void release(struct tensor t)
+{
+    if (!t.data)
+        return;
+    device_check(cudaStreamSynchronize(device_stream), "free");
+    device_check(cudaFree(t.data), "free");
+}
+
+/* y = a x; zeros where that is not finite, if `finite` is asked for. */
+static __global__ void cast_kernel(struct tensor y, struct tensor x, float a, bool finite, size_t n)
+{
+    size_t i = global_thread() * EACH;
+    if (i >= n)
+        return;
+    struct floats8 v = load8(x, i, n);
+    for (int j = 0; j < EACH; j++) {
+        v.v[j] *= a;
+        float rounded = y.dtype == F32 ? v.v[j] : from_bits(y.dtype, to_bits(y.dtype, v.v[j]));
+        if (finite && !isfinite(rounded))
+            v.v[j] = 0;
+    }
+    store8(y, i, n, v);
+}
+
+static void convert(struct tensor y, struct tensor x, float a, bool finite, size_t n)
+{
+    if (n)
+        LAUNCH(cast_kernel, blocks_for(n, THREADS * EACH), THREADS, 0, device_stream, y, x, a, finite, n);
+}
+
+static void cast(struct tensor y, struct tensor x, float a, size_t n)
+{
+    convert(y, x, a, true, n);
+}
+
+static struct stage *stage_ready(int i)
+{
+    struct stage *s = &stages[i];
+    if (!s->pinned) {
+        device_check(cudaMallocHost(&s->pinned, STAGE), "pinned memory");
+        device_check(cudaMalloc(&s->device, STAGE), "memory for uploads");
+        device_check(cudaEventCreateWithFlags(&s->done, cudaEventDisableTiming), "event");
+        return s;
+    }
+    device_check(cudaEventSynchronize(s->done), "copy");
+    return s;
+}
+
+static bool is_raw(enum dtype dtype)
+{
+    return dtype == F32 || dtype == I32;
+}
+
+static void upload(struct tensor to, const void *from, size_t count)
+{
+    const size_t part = STAGE / 4;
+    for (size_t i = 0, turn = 0; i < count; i += part, turn ^= 1) {
+        size_t n = count - i < part ? count - i : part;
+        struct stage *s = stage_ready((int)turn);
+        struct tensor target = tensor_at(to, i), floats = {s->device, F32};
+        memcpy(s->pinned, (const char *)from + i * 4, n * 4);
+        device_check(cudaMemcpyAsync(is_raw(to.dtype) ? target.data : s->device, s->pinned, n * 4,
+                                     cudaMemcpyHostToDevice, device_stream),
+                     "upload");
+        device_check(cudaEventRecord(s->done, device_stream), "upload");
+        if (!is_raw(to.dtype))
+            convert(target, floats, 1, false, n);
+    }
+}
+
+static void download(void *to, struct tensor from, size_t count)
+{
+    const size_t part = STAGE / 4;
+    size_t parts = (count + part - 1) / part;
+    for (size_t p = 0; p <= parts; p++) { /* part p starts, part p - 1 is fetched */
+        if (p < parts) {
+            size_t i = p * part, n = count - i < part ? count - i : part;
+            struct stage *s = stage_ready(p % 2);
+            struct tensor source = tensor_at(from, i), floats = {s->device, F32};
+            if (!is_raw(from.dtype))
+                convert(floats, source, 1, false, n);
+            device_check(cudaMemcpyAsync(s->pinned, is_raw(from.dtype) ? source.data : s->device, n * 4,
+                                         cudaMemcpyDeviceToHost, device_stream),
+                         "download");
+            device_check(cudaEventRecord(s->done, device_stream), "download");
+        }
+        if (p > 0) {
+            size_t i = (p - 1) * part, n = count - i < part ? count - i : part;
+            memcpy((char *)to + i * 4, stage_ready((p - 1) % 2)->pinned, n * 4);
+        }
+    }
+}
+
+static void copy(struct tensor to, struct tensor from, size_t count)
+{
+    device_check(
+        cudaMemcpyAsync(to.data, from.data, count * dtype_size(to.dtype), cudaMemcpyDeviceToDevice, device_stream),
+        "copy");
+}
+
+static __global__ void fill_kernel(struct tensor x, float value, size_t n)
+{
+    size_t i = global_thread() * EACH;
+    struct floats8 v;
+    for (int j = 0; j < EACH; j++)
+        v.v[j] = value;
+    if (i < n)
+        store8(x, i, n, v);
+}
+
+static void fill(struct tensor x, float value, size_t count)
+{
+    if (value == 0 && !signbit(value))
+        device_check(cudaMemsetAsync(x.data, 0, count * dtype_size(x.dtype), device_stream), "fill");
+    else if (count)
+        LAUNCH(fill_kernel, blocks_for(count, THREADS * EACH), THREADS, 0, device_stream, x, value, count);
+}
+
+void cuda_memory(struct kernels *k)
+{
+    k->alloc = alloc;
+    k->free = release;
+    k->upload = upload;
+    k->download = download;
+    k->copy = copy;
+    k->cast = cast;
+    k->fill = fill;
+}
