@@ -15,7 +15,8 @@ enum { COMPARE_SHAPES = 20, COMPARE_SIZES = 8 };
 struct operation {
     const char *name;
     void (*call)(struct trial *t, const int *s);   /* generates the arguments and calls the operation */
-    double tolerance;                              /* of the largest value of the output */
+    double tolerance;                              /* of the largest value of the output, in F32 */
+    double roundings;                              /* to 16 bits, where the table uses them, that lead to an output */
     int shapes[COMPARE_SHAPES + 1][COMPARE_SIZES]; /* ends with a shape that starts with 0 */
 };
 
@@ -32,12 +33,17 @@ static inline void compare_trial(struct trial *t, const struct operation *o, con
     trial_check(t, what);
 }
 
+static inline void compare_describe(char what[128], const struct operation *o, const int *shape)
+{
+    int n = snprintf(what, 128, "%s", o->name);
+    for (int i = 0; i < COMPARE_SIZES; i++)
+        n += snprintf(what + n, 128 - n, " %d", shape[i]);
+}
+
 static inline void compare_shape(const struct kernels *k, const struct operation *o, const int *shape)
 {
     char what[128];
-    int n = snprintf(what, sizeof what, "%s", o->name);
-    for (int i = 0; i < COMPARE_SIZES; i++)
-        n += snprintf(what + n, sizeof what - n, " %d", shape[i]);
+    compare_describe(what, o, shape);
     struct trial reference = {.k = kernels_plain()}, single = {.k = k};
     compare_trial(&reference, o, shape, what);
     kernels_set_threads(1);
