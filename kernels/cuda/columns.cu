@@ -26,20 +26,21 @@ static __global__ void part_sums_kernel(float *out, struct tensor x, size_t rows
 }
 
 /* dx [n] += scale times the sums over parts. */
-static __global__ void add_parts_kernel(struct tensor dx, const float *sums, int parts, size_t n, float scale)
+static __global__ void add_parts_kernel(struct tensor dx, const float *sums, int parts, size_t n, size_t stride,
+                                        float scale)
 {
     size_t i = global_thread();
     if (i >= n)
         return;
     float sum = 0;
     for (int p = 0; p < parts; p++)
-        sum += sums[p * n + i];
+        sum += sums[p * stride + i];
     store(dx, i, load(dx, i) + scale * sum);
 }
 
-void device_add_parts(struct tensor dx, const float *sums, int parts, size_t n, float scale)
+void device_add_parts(struct tensor dx, const float *sums, int parts, size_t n, size_t stride, float scale)
 {
-    LAUNCH(add_parts_kernel, blocks_for(n, THREADS), THREADS, 0, device_stream, dx, sums, parts, n, scale);
+    LAUNCH(add_parts_kernel, blocks_for(n, THREADS), THREADS, 0, device_stream, dx, sums, parts, n, stride, scale);
 }
 
 void device_add_column_sums(struct tensor dx, struct tensor x, size_t rows, size_t n, float scale)
@@ -49,5 +50,5 @@ void device_add_column_sums(struct tensor dx, struct tensor x, size_t rows, size
     auto *sums = (float *)device_scratch(parts * n * sizeof(float));
     LAUNCH(part_sums_kernel, dim3(blocks_for(n, SIDE), parts), dim3(SIDE, ROWS_AT_ONCE),
            SIDE * ROWS_AT_ONCE * sizeof(float), device_stream, sums, x, rows, n, part);
-    device_add_parts(dx, sums, (int)parts, n, scale);
+    device_add_parts(dx, sums, (int)parts, n, n, scale);
 }

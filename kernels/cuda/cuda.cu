@@ -42,6 +42,18 @@ static void fill(struct kernels *k)
     cuda_memory(k);
     cuda_replay(k);
     cuda_elementwise(k);
+    cuda_products(k);
+    cuda_pictures(k);
+    cuda_normalisation(k);
+    cuda_embedding(k);
+    cuda_losses(k);
+    cuda_relaxation(k);
+    cuda_draw(k);
+    cuda_optimizer(k);
+    cuda_attention(k);
+    cuda_attention_backward(k);
+    cuda_attention_step(k);
+    cuda_convolution(k);
     k->name = "cuda";
 }
 

@@ -30,6 +30,10 @@ void cuda_losses(struct kernels *k);
 void cuda_relaxation(struct kernels *k);
 void cuda_draw(struct kernels *k);
 void cuda_optimizer(struct kernels *k);
+void cuda_attention(struct kernels *k);
+void cuda_attention_backward(struct kernels *k);
+void cuda_attention_step(struct kernels *k);
+void cuda_convolution(struct kernels *k);
 
 /* The one stream that all work goes through, in order. */
 extern cudaStream_t device_stream;
@@ -40,10 +44,17 @@ extern bool device_recorded;
 /* Memory for one operation, 256-byte aligned: the next call of device_scratch takes it back. */
 void *device_scratch(size_t bytes);
 
-/* dx [n] += scale times the column sums of x [rows, n], by way of scratch. Or of sums [parts, n], which are in order.
- */
+/* dx [n] += scale times the column sums of x [rows, n], by way of scratch. */
 void device_add_column_sums(struct tensor dx, struct tensor x, size_t rows, size_t n, float scale);
-void device_add_parts(struct tensor dx, const float *sums, int parts, size_t n, float scale);
+
+/* The same of a few rows of floats, `stride` apart, in order. */
+void device_add_parts(struct tensor dx, const float *sums, int parts, size_t n, size_t stride, float scale);
+
+/* y = a x in y's type; zeros where that is not finite, if `finite` is asked for. */
+void device_convert(struct tensor y, struct tensor x, float a, bool finite, size_t n);
+
+/* kernels.h's argmax. */
+void device_argmax(struct tensor ids, struct tensor x, int rows, int classes);
 
 /* Ends the program where a call failed: a device does not recover from it. */
 void device_check(cudaError_t e, const char *what);
@@ -216,10 +227,10 @@ template <class T> __device__ inline T warp_sum(T x)
     return x;
 }
 
-__device__ inline float warp_max(float x)
+template <class T> __device__ inline T warp_max(T x)
 {
     for (int bits = WARP / 2; bits; bits /= 2)
-        x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, bits));
+        x = max(x, __shfl_xor_sync(0xffffffffu, x, bits));
     return x;
 }
 
@@ -234,7 +245,8 @@ template <class T> __device__ inline T block_sum(T x, T *room)
     return warp_sum(lane < warps ? room[lane] : 0);
 }
 
-__device__ inline float block_max(float x, float *room)
+/* `least`: no more than any value. */
+template <class T> __device__ inline T block_max(T x, T least, T *room)
 {
     int lane = threadIdx.x % WARP, warps = blockDim.x / WARP;
     x = warp_max(x);
@@ -242,7 +254,7 @@ __device__ inline float block_max(float x, float *room)
     if (lane == 0)
         room[threadIdx.x / WARP] = x;
     __syncthreads();
-    return warp_max(lane < warps ? room[lane] : -INFINITY);
+    return warp_max(lane < warps ? room[lane] : least);
 }
 
 #endif

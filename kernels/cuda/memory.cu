@@ -54,7 +54,6 @@ static void release(struct tensor t)
     device_check(cudaFree(t.data), "free");
 }
 
-/* y = a x; zeros where that is not finite, if `finite` is asked for. */
 static __global__ void cast_kernel(struct tensor y, struct tensor x, float a, bool finite, size_t n)
 {
     size_t i = global_thread() * EACH;
@@ -70,7 +69,7 @@ static __global__ void cast_kernel(struct tensor y, struct tensor x, float a, bo
     store8(y, i, n, v);
 }
 
-static void convert(struct tensor y, struct tensor x, float a, bool finite, size_t n)
+void device_convert(struct tensor y, struct tensor x, float a, bool finite, size_t n)
 {
     if (n)
         LAUNCH(cast_kernel, blocks_for(n, THREADS * EACH), THREADS, 0, device_stream, y, x, a, finite, n);
@@ -78,7 +77,7 @@ static void convert(struct tensor y, struct tensor x, float a, bool finite, size
 
 static void cast(struct tensor y, struct tensor x, float a, size_t n)
 {
-    convert(y, x, a, true, n);
+    device_convert(y, x, a, true, n);
 }
 
 static struct stage *stage_ready(int i)
@@ -112,7 +111,7 @@ static void upload(struct tensor to, const void *from, size_t count)
                      "upload");
         device_check(cudaEventRecord(s->done, device_stream), "upload");
         if (!is_raw(to.dtype))
-            convert(target, floats, 1, false, n);
+            device_convert(target, floats, 1, false, n);
     }
 }
 
@@ -126,7 +125,7 @@ static void download(void *to, struct tensor from, size_t count)
             struct stage *s = stage_ready(p % 2);
             struct tensor source = tensor_at(from, i), floats = {s->device, F32};
             if (!is_raw(from.dtype))
-                convert(floats, source, 1, false, n);
+                device_convert(floats, source, 1, false, n);
             device_check(cudaMemcpyAsync(s->pinned, is_raw(from.dtype) ? source.data : s->device, n * 4,
                                          cudaMemcpyDeviceToHost, device_stream),
                          "download");

@@ -54,10 +54,10 @@ static inline float trial_round(float x, enum dtype dtype)
     return dtype == F16 && fabs(rounded) > 65504 ? copysignf(INFINITY, x) : (float)rounded;
 }
 
-/* What a rounding to the type may change, relatively. */
+/* How far apart two values that nearly agree may be rounded to the type, relatively. */
 static inline double trial_unit(enum dtype dtype)
 {
-    return dtype == BF16 ? 0x1p-8 : dtype == F16 ? 0x1p-11 : 0;
+    return dtype == BF16 ? 0x1p-7 : dtype == F16 ? 0x1p-10 : 0;
 }
 
 static inline double trial_uniform(struct trial *t, double low, double high)
