@@ -17,13 +17,15 @@ static inline void compare_cuda_shape(const struct operation *o, enum dtype dtyp
     struct trial reference = {.k = kernels_plain(), .round = dtype}, trials[3];
     double tolerance = o->tolerance + o->roundings * trial_unit(dtype);
     compare_trial(&reference, o, shape, what);
-    for (int i = 0; i < 3; i++) {
-        trials[i] = (struct trial){.k = k, .dtype = dtype, .round = dtype, .aligned = i == 2};
-        device_vary(i == 1);
+    bool same_bits = true;
+    for (int i = 0; i < 3; i++) { /* at odd addresses, which may go another way, and twice at even ones */
+        trials[i] = (struct trial){.k = k, .dtype = dtype, .round = dtype, .aligned = i > 0};
+        same_bits = device_vary(i == 1);
         compare_trial(&trials[i], o, shape, what);
         trial_compare(&trials[i], &reference, tolerance, what);
     }
-    trial_compare(&trials[1], &trials[0], 0, what);
+    if (same_bits)
+        trial_compare(&trials[2], &trials[1], 0, what);
     for (int i = 0; i < 3; i++)
         trial_free(&trials[i]);
     trial_free(&reference);

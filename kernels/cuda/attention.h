@@ -1,0 +1,240 @@
+/*
+ * What the attention kernels share: the order in which states are taken, what one sees of another, and products of
+ * tiles in shared memory on tensor cores.
+ *
+ * States are taken in an order, by index, in which all that a state sees of the image lies close together: raster
+ * order, but columns one after the other under MASK_COLUMN. Index i then sees index j <= i where j is of the prefix or
+ * j >= low(i), under MASK_CONV some of these alone.
+ */
+#ifndef ATELIER_KERNELS_CUDA_ATTENTION_H
+#define ATELIER_KERNELS_CUDA_ATTENTION_H
+
+#include "kernels/cuda/device.h"
+#include "kernels/cuda/fragments.h"
+
+/* A mask, as kernels take it. */
+struct view {
+    enum mask mask;
+    int prefix, grid, half; /* half: of the conv kernel's width, rounded down */
+    int states, length;     /* indices are 0 .. length - 1; a cut column grid has some without a state */
+};
+
+static inline struct view view_of(const struct attention_shape *s)
+{
+    bool whole = s->mask == MASK_NONE || s->mask == MASK_CAUSAL;
+    struct view v = {s->mask, whole ? s->states : s->prefix, s->grid, s->kernel / 2, s->states, s->states};
+    if (s->mask == MASK_COLUMN && s->states > s->prefix)
+        v.length = s->prefix + s->grid * s->grid;
+    return v;
+}
+
+/* The state of an index; -1: none. */
+__device__ inline int view_state(const struct view &v, int i)
+{
+    if (i >= v.length)
+        return -1;
+    if (v.mask != MASK_COLUMN || i < v.prefix)
+        return i;
+    int at = i - v.prefix, state = v.prefix + at % v.grid * v.grid + at / v.grid;
+    return state < v.states ? state : -1;
+}
+
+/* The first index behind the prefix that index i sees; rises with i. */
+__device__ inline int view_low(const struct view &v, int i)
+{
+    if (i < v.prefix)
+        return 0;
+    int at = i - v.prefix;
+    switch (v.mask) {
+    case MASK_ROW:
+        return v.prefix + max(at - v.grid, 0);
+    case MASK_COLUMN:
+        return i - at % v.grid;
+    default:
+        return v.prefix + max(at - v.half * v.grid - v.half, 0);
+    }
+}
+
+/* One behind the last index that sees index j. */
+__device__ inline int view_high(const struct view &v, int j)
+{
+    if (j < v.prefix)
+        return v.length;
+    int at = j - v.prefix;
+    switch (v.mask) {
+    case MASK_ROW:
+        return min(j + v.grid + 1, v.length);
+    case MASK_COLUMN:
+        return j - at % v.grid + v.grid;
+    default:
+        return min(j + v.half * v.grid + v.half + 1, v.length);
+    }
+}
+
+/* Whether index i, whose low is given, sees index j. */
+__device__ inline bool view_sees(const struct view &v, int i, int low, int j)
+{
+    if (v.mask == MASK_NONE)
+        return true;
+    if (j > i || (j >= v.prefix && j < low))
+        return false;
+    if (v.mask != MASK_CONV || j < v.prefix)
+        return true;
+    /* The first of the kernel's rows whose right end is not before j; j is in it or between two rows. */
+    int back = i - j, row = max(back - v.half + v.grid - 1, 0) / v.grid;
+    return row <= v.half && back - row * v.grid >= -v.half;
+}
+
+/* The indices that a range of queries may see, numbered from 0: 0 .. split - 1, then `jump` further. */
+struct keys {
+    int count, split, jump;
+};
+
+__device__ inline struct keys keys_of(const struct view &v, int first, int last)
+{
+    if (v.mask == MASK_NONE)
+        return {v.length, v.length, 0};
+    if (last < v.prefix)
+        return {last + 1, last + 1, 0};
+    int low = max(view_low(v, first), v.prefix);
+    return {last + 1 - (low - v.prefix), v.prefix, low - v.prefix};
+}
+
+__device__ inline int key_index(const struct keys &k, int number)
+{
+    return number < k.split ? number : number + k.jump;
+}
+
+/* Whether none, or all, of the queries first .. last sees any, or all, of the keys numbered from .. from + count - 1.
+ */
+enum sight { SEES_NOTHING, SEES_SOME, SEES_ALL };
+__device__ inline enum sight sight_of(const struct view &v, const struct keys &k, int first, int last, int from,
+                                      int count)
+{
+    int j0 = key_index(k, from), j1 = key_index(k, min(from + count, k.count) - 1);
+    if (v.mask == MASK_NONE)
+        return from + count <= k.count ? SEES_ALL : SEES_SOME;
+    if (first >= v.length || j0 > last || (j0 >= v.prefix && j1 < view_low(v, first)))
+        return SEES_NOTHING;
+    bool image = j1 >= v.prefix;
+    bool all = from + count <= k.count && j1 <= first &&
+               (!image || (v.mask != MASK_CONV && view_low(v, last) <= max(j0, v.prefix)));
+    return all ? SEES_ALL : SEES_SOME;
+}
+
+/* Tiles in shared memory: rows of D elements, 16 bytes further apart so that eight rows lie in different banks. */
+template <int D> constexpr int tile_row = D + 8;
+template <int D> constexpr size_t tile_bytes(int rows)
+{
+    return (size_t)rows * tile_row<D> * 2;
+}
+
+/* Where one head's vectors of one part lie: `step` elements from a state to the next, `width` of them used. */
+struct vectors {
+    const unsigned short *data;
+    size_t step;
+    int width;
+};
+
+/* tile [rows, D] = the vectors of the states that state_of(row) names; zeros for -1 and beyond their width. */
+template <int D, class StateOf>
+__device__ inline void load_tile(unsigned short *tile, const struct vectors &from, int rows, StateOf state_of)
+{
+    constexpr int PIECES = D / 8;
+    for (int i = threadIdx.x; i < rows * PIECES; i += blockDim.x) {
+        int row = i / PIECES, at = i % PIECES * 8, state = state_of(row);
+        bool valid = state >= 0 && at < from.width;
+        copy_async(tile + row * tile_row<D> + at, from.data + (valid ? state * from.step + at : 0), valid);
+    }
+}
+
+/* Sixteen rows of a tile as an operand `a`. */
+template <int D> __device__ inline void load_operand(unsigned a[D / 16][4], const unsigned short *rows)
+{
+    int lane = threadIdx.x % WARP;
+#pragma unroll
+    for (int k = 0; k < D / 16; k++)
+        load_matrices(a[k], rows + lane % 16 * tile_row<D> + 16 * k + lane / 16 * 8);
+}
+
+/* s [16, 8 N] += a [16, D] times the transpose of the tile's rows [8 N, D]. */
+template <class T, int D, int N>
+__device__ inline void multiply_transposed(float s[N][4], const unsigned a[D / 16][4], const unsigned short *rows)
+{
+    int lane = threadIdx.x % WARP;
+#pragma unroll
+    for (int n = 0; n < N; n++)
+#pragma unroll
+        for (int k = 0; k < D / 32; k++) {
+            unsigned b[4];
+            load_matrices(b, rows + (8 * n + lane % 8) * tile_row<D> + 32 * k + lane / 8 * 8);
+            T::mma(s[n], a[2 * k], b);
+            T::mma(s[n], a[2 * k + 1], b + 2);
+        }
+}
+
+/* o [16, D] += p [16, 8 N], rounded to T, times the tile's rows [8 N, D]. */
+template <class T, int D, int N>
+__device__ inline void multiply(float o[D / 8][4], const float p[N][4], const unsigned short *rows)
+{
+    int lane = threadIdx.x % WARP;
+#pragma unroll
+    for (int k = 0; k < N / 2; k++) {
+        const float *low = p[2 * k], *high = p[2 * k + 1];
+        const unsigned a[4] = {T::pack(low[0], low[1]), T::pack(low[2], low[3]), T::pack(high[0], high[1]),
+                               T::pack(high[2], high[3])};
+#pragma unroll
+        for (int n = 0; n < D / 16; n++) {
+            unsigned b[4];
+            load_matrices_transposed(b, rows + (16 * k + lane % 16) * tile_row<D> + 16 * n + lane / 16 * 8);
+            T::mma(o[2 * n], a, b);
+            T::mma(o[2 * n + 1], a, b + 2);
+        }
+    }
+}
+
+/* Sixteen rows o [16, D] to the states of indices first ..., each row times its scale[]. */
+template <class T, int D>
+__device__ inline void store_rows(unsigned short *to, size_t step, int width, const float o[D / 8][4],
+                                  const float scale[2], const struct view &v, int first)
+{
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        int state = view_state(v, first + own_row(2 * half));
+        if (state < 0)
+            continue;
+#pragma unroll
+        for (int n = 0; n < D / 8; n++) {
+            int column = own_column(n, 0);
+            if (column < width)
+                *(unsigned *)(to + state * step + column) =
+                    T::pack(o[n][2 * half] * scale[half], o[n][2 * half + 1] * scale[half]);
+        }
+    }
+}
+
+/* Queries, keys and values of the first batch and head. */
+static inline void attention_parts(struct vectors parts[3], struct tensor qkv, const struct attention_shape *s)
+{
+    size_t width = (size_t)s->heads * s->head_dim;
+    for (int i = 0; i < 3; i++)
+        parts[i] = {(const unsigned short *)qkv.data + i * width, 3 * width, s->head_dim};
+}
+
+/* Tensor cores take 16-bit vectors in pieces of 16 bytes. */
+static inline bool attention_on_tensor_cores(const struct attention_shape *s, struct tensor a, struct tensor b,
+                                             struct tensor c)
+{
+    return a.dtype != F32 && s->head_dim % 8 == 0 && s->head_dim <= 128 && aligned16(a.data) && aligned16(b.data) &&
+           aligned16(c.data);
+}
+
+/* The attention of any type and width, on plain arithmetic. */
+void attention_any(struct tensor out, struct tensor lse, struct tensor qkv, const struct attention_shape *s);
+void attention_any_backward(struct tensor dqkv, struct tensor dout, struct tensor qkv, struct tensor delta,
+                            struct tensor lse, const struct attention_shape *s);
+
+#define LOG2E 1.4426950408889634f
+#define LN2 0.6931471805599453f
+
+#endif

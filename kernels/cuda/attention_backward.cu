@@ -1,0 +1,257 @@
+/*
+ * Attention, backward, on tensor cores, in two passes that need no atomics: one takes queries as the forward pass does
+ * and makes their gradients, the other takes keys, with the queries that see them passing by, and makes those of keys
+ * and values. Both compute the weights again from the scores and the forward pass's lse.
+ */
+#include "kernels/cuda/attention.h"
+
+#define WARPS 4
+#define OWN (16 * WARPS) /* queries, or keys, of a block */
+#define OTHERS 32        /* keys, or queries, that pass by at a time */
+
+struct backward {
+    struct view view;
+    struct vectors q, k, v, dout; /* of the first batch and head */
+    unsigned short *dq, *dk, *dv; /* laid out like q, k and v */
+    const float *lse, *delta;     /* [batch, heads, states] */
+    size_t batch_step, dout_batch_step;
+    int heads;
+    float scale; /* of scores */
+};
+
+/* delta [batch, heads, states] = out . dout: the mean of the weights' gradients. A warp a vector. */
+static __global__ void delta_kernel(struct tensor delta, struct tensor out, struct tensor dout, int states, int heads,
+                                    int width, size_t vectors)
+{
+    size_t vector = global_thread() / WARP;
+    if (vector >= vectors)
+        return;
+    float sum = 0;
+    for (int i = threadIdx.x % WARP; i < width; i += WARP)
+        sum += load(out, vector * width + i) * load(dout, vector * width + i);
+    sum = warp_sum(sum);
+    size_t head = vector % heads, state = vector / heads % states, batch = vector / heads / states;
+    if (threadIdx.x % WARP == 0)
+        ((float *)delta.data)[(batch * heads + head) * states + state] = sum;
+}
+
+/* The block's head and batch. */
+__device__ inline void enter_head(struct backward &f)
+{
+    size_t head = blockIdx.y, batch = blockIdx.z, at = batch * f.batch_step + head * f.q.width;
+    f.q.data += at;
+    f.k.data += at;
+    f.v.data += at;
+    f.dq += at;
+    f.dk += at;
+    f.dv += at;
+    f.dout.data += batch * f.dout_batch_step + head * f.q.width;
+    f.lse += (batch * f.heads + head) * f.view.states;
+    f.delta += (batch * f.heads + head) * f.view.states;
+}
+
+template <class T, int D> static __global__ void __launch_bounds__(WARPS *WARP) queries_kernel(struct backward f)
+{
+    constexpr int N = OTHERS / 8;
+    unsigned short *own = (unsigned short *)shared_memory(), *tiles = own + 2 * OWN * tile_row<D>;
+    int first = blockIdx.x * OWN, mine = first + threadIdx.x / WARP * 16;
+    enter_head(f);
+    struct keys keys = keys_of(f.view, first, min(first + OWN, f.view.length) - 1);
+    auto fetch = [&](int from) {
+        unsigned short *tile = tiles + from / OTHERS % 2 * 2 * OTHERS * tile_row<D>;
+        auto state_of = [&](int row) {
+            return from + row < keys.count ? view_state(f.view, key_index(keys, from + row)) : -1;
+        };
+        load_tile<D>(tile, f.k, OTHERS, state_of);
+        load_tile<D>(tile + OTHERS * tile_row<D>, f.v, OTHERS, state_of);
+        copy_async_commit();
+    };
+    auto own_state = [&](int row) { return view_state(f.view, first + row); };
+    load_tile<D>(own, f.q, OWN, own_state);
+    load_tile<D>(own + OWN * tile_row<D>, f.dout, OWN, own_state);
+    fetch(0);
+
+    float lse[2], delta[2];
+    int low[2];
+    for (int half = 0; half < 2; half++) {
+        int i = mine + own_row(2 * half), state = view_state(f.view, i);
+        low[half] = view_low(f.view, i);
+        lse[half] = state < 0 ? INFINITY : f.lse[state] * LOG2E;
+        delta[half] = state < 0 ? 0 : f.delta[state];
+    }
+    unsigned q[D / 16][4], dout[D / 16][4];
+    float dq[D / 8][4] = {};
+    for (int from = 0; from < keys.count; from += OTHERS) {
+        if (from + OTHERS < keys.count)
+            fetch(from + OTHERS);
+        else
+            copy_async_commit();
+        copy_async_wait<1>();
+        __syncthreads();
+        if (from == 0) {
+            load_operand<D>(q, own + threadIdx.x / WARP * 16 * tile_row<D>);
+            load_operand<D>(dout, own + (OWN + threadIdx.x / WARP * 16) * tile_row<D>);
+        }
+        enum sight sight = sight_of(f.view, keys, mine, mine + 15, from, OTHERS);
+        if (sight != SEES_NOTHING) {
+            const unsigned short *tile = tiles + from / OTHERS % 2 * 2 * OTHERS * tile_row<D>;
+            float s[N][4] = {}, ds[N][4] = {};
+            multiply_transposed<T, D, N>(s, q, tile);
+            multiply_transposed<T, D, N>(ds, dout, tile + OTHERS * tile_row<D>);
+#pragma unroll
+            for (int n = 0; n < N; n++)
+#pragma unroll
+                for (int e = 0; e < 4; e++) {
+                    int number = from + own_column(n, e), i = mine + own_row(e);
+                    bool seen = sight == SEES_ALL ||
+                                (number < keys.count && view_sees(f.view, i, low[e / 2], key_index(keys, number)));
+                    float weight = seen ? exp2f(s[n][e] * (f.scale * LOG2E) - lse[e / 2]) : 0;
+                    ds[n][e] = weight * (ds[n][e] - delta[e / 2]);
+                }
+            multiply<T, D, N>(dq, ds, tile);
+        }
+        __syncthreads();
+    }
+    const float scale[2] = {f.scale, f.scale};
+    store_rows<T, D>(f.dq, f.q.step, f.q.width, dq, scale, f.view, mine);
+}
+
+/* What the keys' pass needs of a query beside its vectors. */
+struct query {
+    float lse, delta; /* lse in units of log 2; infinite: there is no such query */
+    int low;
+};
+
+template <class T, int D> static __global__ void __launch_bounds__(WARPS *WARP) keys_kernel(struct backward f)
+{
+    constexpr int N = OTHERS / 8;
+    unsigned short *own = (unsigned short *)shared_memory(), *tiles = own + 2 * OWN * tile_row<D>;
+    struct query *queries = (struct query *)(tiles + 2 * 2 * OTHERS * tile_row<D>);
+    int first = blockIdx.x * OWN, mine = first + threadIdx.x / WARP * 16;
+    enter_head(f);
+    bool all = f.view.mask == MASK_NONE;
+    int begin = all ? 0 : first / OTHERS * OTHERS;
+    int end = view_high(f.view, min(first + OWN, f.view.length) - 1), mine_end = min(mine + 16, f.view.length) - 1;
+    if (first < f.view.prefix)
+        end = f.view.length;
+    auto fetch = [&](int from) {
+        int buffer = from / OTHERS % 2;
+        unsigned short *tile = tiles + buffer * 2 * OTHERS * tile_row<D>;
+        auto state_of = [&](int row) { return view_state(f.view, from + row); };
+        load_tile<D>(tile, f.q, OTHERS, state_of);
+        load_tile<D>(tile + OTHERS * tile_row<D>, f.dout, OTHERS, state_of);
+        copy_async_commit();
+        for (int row = threadIdx.x; row < OTHERS; row += blockDim.x) {
+            int state = state_of(row);
+            queries[buffer * OTHERS + row] = {state < 0 ? INFINITY : f.lse[state] * LOG2E,
+                                              state < 0 ? 0 : f.delta[state], view_low(f.view, from + row)};
+        }
+    };
+    auto own_state = [&](int row) { return view_state(f.view, first + row); };
+    load_tile<D>(own, f.k, OWN, own_state);
+    load_tile<D>(own + OWN * tile_row<D>, f.v, OWN, own_state);
+    fetch(begin);
+
+    unsigned k[D / 16][4], v[D / 16][4];
+    float dk[D / 8][4] = {}, dv[D / 8][4] = {};
+    for (int from = begin; from < end; from += OTHERS) {
+        if (from + OTHERS < end)
+            fetch(from + OTHERS);
+        else
+            copy_async_commit();
+        copy_async_wait<1>();
+        __syncthreads();
+        if (from == begin) {
+            load_operand<D>(k, own + threadIdx.x / WARP * 16 * tile_row<D>);
+            load_operand<D>(v, own + (OWN + threadIdx.x / WARP * 16) * tile_row<D>);
+        }
+        /* Queries see keys up to themselves, and the image's not beyond view_high. */
+        bool seen_by_some = mine < f.view.length && (all || from + OTHERS > mine) &&
+                            (mine < f.view.prefix || from < view_high(f.view, mine_end));
+        if (seen_by_some) {
+            const unsigned short *tile = tiles + from / OTHERS % 2 * 2 * OTHERS * tile_row<D>;
+            const struct query *others = queries + from / OTHERS % 2 * OTHERS;
+            float s[N][4] = {}, ds[N][4] = {};
+            multiply_transposed<T, D, N>(s, k, tile);
+            multiply_transposed<T, D, N>(ds, v, tile + OTHERS * tile_row<D>);
+#pragma unroll
+            for (int n = 0; n < N; n++)
+#pragma unroll
+                for (int e = 0; e < 4; e++) {
+                    int column = own_column(n, e), j = mine + own_row(e);
+                    struct query query = others[column];
+                    bool seen = view_sees(f.view, from + column, query.low, j);
+                    s[n][e] = seen ? exp2f(s[n][e] * (f.scale * LOG2E) - query.lse) : 0;
+                    ds[n][e] = s[n][e] * (ds[n][e] - query.delta);
+                }
+            multiply<T, D, N>(dv, s, tile + OTHERS * tile_row<D>);
+            multiply<T, D, N>(dk, ds, tile);
+        }
+        __syncthreads();
+    }
+    const float scale[2] = {f.scale, f.scale}, one[2] = {1, 1};
+    store_rows<T, D>(f.dk, f.q.step, f.q.width, dk, scale, f.view, mine);
+    store_rows<T, D>(f.dv, f.q.step, f.q.width, dv, one, f.view, mine);
+}
+
+template <class T, int D> static void launch(const struct backward &f, int batch)
+{
+    size_t shared = tile_bytes<D>(2 * OWN + 4 * OTHERS);
+    dim3 grid(blocks_for(f.view.length, OWN), f.heads, batch);
+    device_allow_shared(queries_kernel<T, D>, shared);
+    LAUNCH((queries_kernel<T, D>), grid, WARPS * WARP, shared, device_stream, f);
+    shared += 2 * OTHERS * sizeof(struct query);
+    device_allow_shared(keys_kernel<T, D>, shared);
+    LAUNCH((keys_kernel<T, D>), grid, WARPS * WARP, shared, device_stream, f);
+}
+
+template <class T> static void launch_width(const struct backward &f, int batch)
+{
+    if (f.q.width <= 32)
+        launch<T, 32>(f, batch);
+    else if (f.q.width <= 64)
+        launch<T, 64>(f, batch);
+    else
+        launch<T, 128>(f, batch);
+}
+
+static void attention_backward(struct tensor dqkv, struct tensor dout, struct tensor qkv, struct tensor out,
+                               struct tensor lse, const struct attention_shape *s)
+{
+    size_t vectors = (size_t)s->batch * s->states * s->heads, width = (size_t)s->heads * s->head_dim;
+    struct tensor delta = {device_scratch(vectors * sizeof(float)), F32};
+    LAUNCH(delta_kernel, blocks_for(vectors * WARP, THREADS), THREADS, 0, device_stream, delta, out, dout, s->states,
+           s->heads, s->head_dim, vectors);
+    if (!attention_on_tensor_cores(s, qkv, dout, dqkv)) {
+        attention_any_backward(dqkv, dout, qkv, delta, lse, s);
+        return;
+    }
+    struct vectors parts[3], gradients[3];
+    attention_parts(parts, qkv, s);
+    attention_parts(gradients, dqkv, s);
+    struct backward f = {
+        .view = view_of(s),
+        .q = parts[0],
+        .k = parts[1],
+        .v = parts[2],
+        .dout = {(const unsigned short *)dout.data, width, s->head_dim},
+        .dq = (unsigned short *)gradients[0].data,
+        .dk = (unsigned short *)gradients[1].data,
+        .dv = (unsigned short *)gradients[2].data,
+        .lse = (const float *)lse.data,
+        .delta = (const float *)delta.data,
+        .batch_step = s->states * 3 * width,
+        .dout_batch_step = s->states * width,
+        .heads = s->heads,
+        .scale = 1 / sqrtf((float)s->head_dim),
+    };
+    if (qkv.dtype == BF16)
+        launch_width<bf16>(f, s->batch);
+    else
+        launch_width<f16>(f, s->batch);
+}
+
+void cuda_attention_backward(struct kernels *k)
+{
+    k->attention_backward = attention_backward;
+}
