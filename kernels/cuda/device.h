@@ -93,6 +93,13 @@ static inline unsigned blocks_for(size_t n, size_t per_block)
 /* One thread for EACH consecutive elements. */
 enum { EACH = 8, THREADS = 256, WARP = 32 };
 
+/* Threads of a block that takes a row of n elements: whole warps, no more than have work. */
+static inline unsigned row_threads(size_t n)
+{
+    unsigned threads = blocks_for(n, WARP * EACH) * WARP;
+    return threads < THREADS ? threads : (unsigned)THREADS;
+}
+
 __device__ inline size_t global_thread(void)
 {
     return blockIdx.x * (size_t)blockDim.x + threadIdx.x;
@@ -167,7 +174,7 @@ __device__ inline void store(struct tensor t, size_t i, float x)
         ((unsigned short *)t.data)[i] = (unsigned short)to_bits(t.dtype, x);
 }
 
-__device__ inline bool aligned16(const void *p)
+__host__ __device__ inline bool aligned16(const void *p)
 {
     return ((uintptr_t)p & 15) == 0;
 }
