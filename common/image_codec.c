@@ -3,6 +3,7 @@
  */
 #include "common/err.h"
 #include "common/image_private.h"
+#include <errno.h>
 #include <png.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,10 +71,19 @@ static int webp_size(const void *data, size_t len, int *width, int *height)
     return 0;
 }
 
+/* A picture for which memory is gone is not damaged. */
+static int read_result(int rc)
+{
+    if (rc < 0 && errno == ENOMEM)
+        mem_gone(0);
+    return rc;
+}
+
 int image_size(const void *data, size_t len, int *width, int *height)
 {
+    errno = 0;
     if (is_jpeg(data, len))
-        return jpeg_size(data, len, width, height);
+        return read_result(jpeg_size(data, len, width, height));
     if (is_png(data, len))
         return png_size(data, len, width, height);
     if (is_webp(data, len))
@@ -147,12 +157,13 @@ static int webp_decode(struct image *im, const void *data, size_t len, uint64_t 
 int image_decode(struct image *im, const void *data, size_t len, uint64_t max_pixels, int scale_down)
 {
     uint64_t limit = max_pixels ? max_pixels : IMAGE_MAX_PIXELS;
+    errno = 0;
     if (is_jpeg(data, len))
-        return jpeg_decode(im, data, len, limit, &(struct jpeg_plan){.scale_down = scale_down});
+        return read_result(jpeg_decode(im, data, len, limit, &(struct jpeg_plan){.scale_down = scale_down}));
     if (is_png(data, len))
-        return png_decode(im, data, len, limit);
+        return read_result(png_decode(im, data, len, limit));
     if (is_webp(data, len))
-        return webp_decode(im, data, len, limit);
+        return read_result(webp_decode(im, data, len, limit));
     return unknown_format(len);
 }
 
@@ -169,8 +180,9 @@ int image_decode_square(struct image *im, const void *data, size_t len, int side
     if (image_size(data, len, width, height))
         return -1;
     const struct jpeg_plan plan = {image_reduction(*width, *height, side), side};
+    errno = 0;
     if (is_jpeg(data, len))
-        return jpeg_decode(im, data, len, IMAGE_MAX_PIXELS, &plan);
+        return read_result(jpeg_decode(im, data, len, IMAGE_MAX_PIXELS, &plan));
     struct image whole;
     if (image_decode(&whole, data, len, 0, 1))
         return -1;

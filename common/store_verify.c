@@ -151,6 +151,8 @@ static int run_child(struct walk *w)
         if (errno != EINTR)
             return err_sys("cannot wait for a process");
     }
+    if (WIFEXITED(status) && WEXITSTATUS(status) == ERR_AGAIN)
+        return err_set(ERR_AGAIN, "%s: no memory to read it", w->path);
     if (status != 0)
         problem(w->report,
                 "%s/%06" PRIu64 ".mdb: its pages are damaged at id %" PRIu64 " (reading them ended with %s %d)",

@@ -200,7 +200,8 @@ int main(int argc, char **argv)
     struct arguments a = {0};
     argp_program_version = "atelier-store " ATELIER_VERSION;
     argp_err_exit_status = ERR_USAGE;
-    argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &a);
+    if (argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &a) != 0)
+        mem_gone(0);
     buf_free(&doc);
     if (a.command->copy[0])
         return run_copy(a.command, a.path, argc - a.rest, argv + a.rest);

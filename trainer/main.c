@@ -110,7 +110,8 @@ int main(int argc, char **argv)
     struct argp_option *options = make_options(c.t.bit);
     struct argp argp = {.options = options, .parser = parse, .doc = c.task->doc};
     argv[1] = argv[0];
-    argp_parse(&argp, argc - 1, argv + 1, 0, NULL, &c);
+    if (argp_parse(&argp, argc - 1, argv + 1, 0, NULL, &c) != 0)
+        mem_gone(0);
     log_open("trainer", c.json);
     stage_catch_signals();
     int rc = run(&c);
