@@ -116,10 +116,11 @@ static void show_progress(const struct stage_counts *c, const struct source *sou
     uint64_t rejected = c->rejected + c->rejected_upstream;
     if (done > 0) {
         unsigned long left = (unsigned long)(seconds * (1 - done) / done + 0.5);
-        log_progress("%" PRIu64 " records, %" PRIu64 " rejected, %.4g/s, %.0f%%, %lu:%02lu left", c->records, rejected,
-                     rate, 100 * done, left / 60, left % 60);
+        log_progress("%" PRIu64 " records, %" PRIu64 " rejected, %.*f/s, %.0f%%, %lu:%02lu left", c->records, rejected,
+                     rate < 10 ? 2 : 0, rate, 100 * done, left / 60, left % 60);
     } else {
-        log_progress("%" PRIu64 " records, %" PRIu64 " rejected, %.4g/s", c->records, rejected, rate);
+        log_progress("%" PRIu64 " records, %" PRIu64 " rejected, %.*f/s", c->records, rejected, rate < 10 ? 2 : 0,
+                     rate);
     }
 }
 
@@ -259,8 +260,8 @@ static void print_metrics(void *self, struct buf *out)
     monitor_add(out, "kept_total", "", c->kept);
     monitor_add(out, "rejected_total", "", c->rejected);
     monitor_add(out, "rejected_upstream_total", "", c->rejected_upstream);
-    if (done >= 0)
-        monitor_add(out, "input_done_permille", "", (uint64_t)(1000 * done));
+    if (done > 0)
+        monitor_add(out, "input_expected_records", "", (uint64_t)((double)source_total(o->source, c->records) / done));
     source_print(o->source, out);
     if (o->sink)
         sink_print(o->sink, out);
