@@ -301,42 +301,38 @@ const char *store_run(const struct store *s)
     return s->meta.run;
 }
 
+static int take_record(void *record, uint64_t id, const MDB_val *value)
+{
+    return store_value_unpack(id, value->mv_data, value->mv_size, record) < 0 ? -1 : 1;
+}
+
 int store_get(struct store *s, uint64_t id, struct record *r)
 {
-    MDB_val value;
     uint64_t number = id / s->meta.shard_records;
     if (number >= s->shard_count)
         return 0;
     if (open_shard(s, number) < 0)
         return -1;
-    int found = shard_find(&s->shards[number], id, &value);
-    if (found <= 0)
-        return found;
-    int rc = store_value_unpack(id, value.mv_data, value.mv_size, r);
-    shard_release(&s->shards[number]);
-    return rc < 0 ? err_wrap("%s", s->shards[number].path) : 1;
+    return shard_read(&s->shards[number], id, take_record, r);
 }
 
-/* Calls `each` for the bytes of every id. */
-static int for_all(struct store *s, void (*each)(void *self, uint64_t id, const MDB_val *value), void *self)
+/* Calls `each`, which gives 1, for the bytes of every id. */
+static int for_all(struct store *s, shard_take *each, void *self)
 {
     for (uint64_t id = 0; id < s->committed; id++) {
         struct shard *shard = &s->shards[id / s->meta.shard_records];
-        MDB_val value;
         if (open_shard(s, id / s->meta.shard_records) < 0)
             return -1;
-        int found = shard_find(shard, id, &value);
+        int found = shard_read(shard, id, each, self);
         if (found == 0)
             return err_set(ERR_DATA, "%s: id %" PRIu64 " is missing", shard->path, id);
         if (found < 0)
             return -1;
-        each(self, id, &value);
-        shard_release(shard);
     }
     return 0;
 }
 
-static void count_value(void *self, uint64_t id, const MDB_val *value)
+static int count_value(void *self, uint64_t id, const MDB_val *value)
 {
     struct store_stats *stats = self;
     (void)id;
@@ -344,6 +340,7 @@ static void count_value(void *self, uint64_t id, const MDB_val *value)
         stats->rejects++;
     else
         stats->records++;
+    return 1;
 }
 
 int store_stats(struct store *s, struct store_stats *stats)
@@ -362,13 +359,14 @@ int store_stats(struct store *s, struct store_stats *stats)
     return 0;
 }
 
-static void hash_value(void *self, uint64_t id, const MDB_val *value)
+static int hash_value(void *self, uint64_t id, const MDB_val *value)
 {
     uint64_t hash = *(uint64_t *)self ^ id;
     const unsigned char *p = value->mv_data;
     for (size_t i = 0; i < value->mv_size; i++)
         hash = (hash ^ p[i]) * 0x100000001b3ull;
     *(uint64_t *)self = hash;
+    return 1;
 }
 
 int store_digest(struct store *s, uint64_t *digest)

@@ -35,9 +35,9 @@ int shard_close(struct shard *s, bool seal);
 int shard_end(struct shard *s, uint64_t first, uint64_t *end);
 /* Begins the write transaction that the first put after a commit needs. */
 int shard_begin_write(struct shard *s, MDB_txn **txn);
-/* The present bytes of an id, valid until shard_release: 1, 0 when absent, -1. */
-int shard_find(struct shard *s, uint64_t id, MDB_val *value);
-void shard_release(struct shard *s);
+/* Gives the bytes of an id to `take`, which must not keep them: its result, 0 when the id is absent, -1. */
+typedef int shard_take(void *self, uint64_t id, const MDB_val *value);
+int shard_read(struct shard *s, uint64_t id, shard_take *take, void *self);
 
 int shard_error(const struct shard *s, int rc, const char *what); /* an LMDB error as ours; always -1 */
 

@@ -7,6 +7,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,6 +82,35 @@ static size_t map_bytes(void)
     return space.rlim_cur / 4;
 }
 
+/* LMDB believes what its pages say, and reads outside of its file where they are damaged. Such a fault ends the
+ * reading, not the program. */
+static _Thread_local sigjmp_buf *way_out;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void on_fault(int number)
+{
+    if (way_out)
+        siglongjmp(*way_out, 1);
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
+static void catch_faults(void)
+{
+    const struct sigaction action = {.sa_handler = on_fault, .sa_flags = SA_NODEFER};
+    sigaction(SIGSEGV, &action, NULL);
+    sigaction(SIGBUS, &action, NULL);
+}
+
+static void on_assert(MDB_env *env, const char *text)
+{
+    (void)env;
+    (void)text;
+    if (way_out)
+        siglongjmp(*way_out, 1);
+    abort();
+}
+
 /* LMDB maps the file of its locks and writes to it: where the disk is full, that would end the program with SIGBUS. */
 static int reserve_locks(const struct shard *s)
 {
@@ -98,6 +130,8 @@ static int open_env(struct shard *s, bool writing)
     if (reserve_locks(s) < 0)
         return -1;
     int rc = mdb_env_create(&s->env);
+    if (rc == 0)
+        rc = mdb_env_set_assert(s->env, on_assert);
     if (rc == 0)
         rc = mdb_env_set_mapsize(s->env, map_bytes());
     if (rc == 0)
@@ -190,37 +224,68 @@ int shard_begin_write(struct shard *s, MDB_txn **txn)
     return rc ? shard_error(s, rc, "cannot begin to write") : 0;
 }
 
-int shard_find(struct shard *s, uint64_t id, MDB_val *value)
+/* What is read, and who takes it. */
+struct reading {
+    uint64_t id;
+    shard_take *take;
+    void *self;
+};
+
+static int read_value(struct shard *s, void *reading)
 {
-    MDB_val key = {sizeof id, &id};
-    int rc = mdb_txn_renew(s->reader);
-    if (rc == 0)
-        rc = mdb_get(s->reader, s->dbi, &key, value);
-    if (rc == 0)
-        return 1;
-    shard_release(s);
-    return rc == MDB_NOTFOUND ? 0 : shard_error(s, rc, "cannot read");
+    struct reading *r = reading;
+    MDB_val key = {sizeof r->id, &r->id}, value;
+    int rc = mdb_get(s->reader, s->dbi, &key, &value);
+    if (rc != 0)
+        return rc == MDB_NOTFOUND ? 0 : shard_error(s, rc, "cannot read");
+    rc = r->take(r->self, r->id, &value);
+    return rc < 0 ? err_wrap("%s", s->path) : rc;
 }
 
-void shard_release(struct shard *s)
+static int read_end(struct shard *s, void *end)
 {
+    MDB_cursor *cursor;
+    MDB_val key, value;
+    uint64_t last;
+    int rc = mdb_cursor_open(s->reader, s->dbi, &cursor);
+    if (rc)
+        return shard_error(s, rc, "cannot read");
+    rc = mdb_cursor_get(cursor, &key, &value, MDB_LAST);
+    if (rc == 0 && key.mv_size == sizeof last) {
+        memcpy(&last, key.mv_data, sizeof last);
+        *(uint64_t *)end = last + 1;
+    }
+    mdb_cursor_close(cursor);
+    return rc == 0 || rc == MDB_NOTFOUND ? 0 : shard_error(s, rc, "cannot read");
+}
+
+/* `act` in a transaction, its faults caught. */
+static int guarded(struct shard *s, int (*act)(struct shard *s, void *self), void *self)
+{
+    sigjmp_buf here;
+    int rc = mdb_txn_renew(s->reader);
+    if (rc)
+        return shard_error(s, rc, "cannot read");
+    pthread_once(&once, catch_faults);
+    if (sigsetjmp(here, 0) == 0) {
+        way_out = &here;
+        rc = act(s, self);
+    } else {
+        rc = err_set(ERR_DATA, "%s: its pages are damaged; look at it with: atelier-store verify", s->path);
+    }
+    way_out = NULL;
     mdb_txn_reset(s->reader);
+    return rc;
+}
+
+int shard_read(struct shard *s, uint64_t id, shard_take *take, void *self)
+{
+    struct reading reading = {id, take, self};
+    return guarded(s, read_value, &reading);
 }
 
 int shard_end(struct shard *s, uint64_t first, uint64_t *end)
 {
-    MDB_cursor *cursor;
-    MDB_val key, value;
     *end = first;
-    int rc = mdb_txn_renew(s->reader);
-    if (rc == 0 && (rc = mdb_cursor_open(s->reader, s->dbi, &cursor)) == 0) {
-        rc = mdb_cursor_get(cursor, &key, &value, MDB_LAST);
-        if (rc == 0 && key.mv_size == sizeof *end) {
-            memcpy(end, key.mv_data, sizeof *end);
-            (*end)++;
-        }
-        mdb_cursor_close(cursor);
-    }
-    shard_release(s);
-    return rc == 0 || rc == MDB_NOTFOUND ? 0 : shard_error(s, rc, "cannot read");
+    return guarded(s, read_end, end);
 }
