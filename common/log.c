@@ -55,7 +55,7 @@ static void say(const char *level, const char *mark, const char *format, va_list
     char *message;
     int len = vasprintf(&message, format, args);
     if (len < 0)
-        return;
+        mem_gone(0);
     if (program == NULL)
         program = program_invocation_short_name;
     struct buf line = {0};
