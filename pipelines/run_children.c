@@ -106,7 +106,8 @@ static int start(struct children *c, struct child *child, double now)
     return 0;
 }
 
-/* The last line that it said, for the message about its end; argp's hint at --help, behind a usage error, is no news. */
+/* The last line that it said, for the message about its end; argp's hint at --help, behind a usage error, is no news.
+ */
 static char *last_words(const struct child *child)
 {
     struct buf text = {0};
