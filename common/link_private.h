@@ -26,7 +26,7 @@ struct feed_list {
 /* One batch of a feeder, from link_feed until its acknowledgement. */
 struct feed_batch {
     uint64_t number, sequence; /* sequence: of its DATA in the holder's session */
-    uint32_t attempt, failures, items;
+    uint32_t attempt, failures, items, sum;
     size_t bytes;
     bool passed, named;         /* by its holder's last PING */
     struct link_peer *holder;   /* NULL: pending */
@@ -45,7 +45,7 @@ struct feed_origin {
 enum hold_state { HOLD_ARRIVED, HOLD_DROPPED, HOLD_TAKEN, HOLD_PASSED };
 struct hold {
     uint64_t ticket, number; /* here; at the feeder */
-    uint32_t attempt, items;
+    uint32_t attempt, items, sum;
     size_t bytes;
     enum hold_state state;
     struct link_peer *peer; /* NULL: its session is over */

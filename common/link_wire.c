@@ -49,7 +49,7 @@ void link_head_pack(const struct link_head *head, const void *body, size_t body_
     put32(out + 32, head->attempt);
     put32(out + 36, head->items);
     put32(out + 40, (uint32_t)body_len);
-    put32(out + 44, crc32c(0, body, body_len));
+    put32(out + 44, head->sum ? head->sum : crc32c(0, body, body_len));
     put32(out + 48, crc32c(0, out, 48));
 }
 
@@ -95,10 +95,11 @@ int link_head_unpack(struct link_head *head, const void *data, size_t len, const
                                .batch = get64(at + 16),
                                .sequence = get64(at + 24),
                                .attempt = get32(at + 32),
-                               .items = get32(at + 36)};
+                               .items = get32(at + 36),
+                               .sum = get32(at + 44)};
     if (head->type < LINK_HELLO || head->type > LINK_END)
         return err_set(ERR_DATA, "a message of type %d, which is unknown", (int)head->type);
-    if (body_len > LINK_MAX_BODY_BYTES || get32(at + 40) != body_len || get32(at + 44) != crc32c(0, body, body_len))
+    if (body_len > LINK_MAX_BODY_BYTES || get32(at + 40) != body_len || head->sum != crc32c(0, body, body_len))
         return err_set(ERR_DATA, "a message with a damaged body");
     if (!is_body(head, body, body_len))
         return err_set(ERR_DATA, "a message of type %d with a malformed body", (int)head->type);

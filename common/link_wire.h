@@ -34,6 +34,7 @@ struct link_head {
     enum link_type type;
     uint32_t attempt, items;
     uint64_t session, batch, sequence;
+    uint32_t sum; /* crc32c of the body; link_head_pack takes it, where it is not 0 */
 };
 
 void link_head_pack(const struct link_head *head, const void *body, size_t body_len, unsigned char *out);

@@ -64,6 +64,7 @@ static void take_data(struct link *l, struct link_peer *peer, const struct link_
     h->number = head->batch;
     h->attempt = head->attempt;
     h->items = head->items;
+    h->sum = head->sum;
     h->bytes = zmq_msg_size(body);
     h->peer = peer;
     h->ticket = link_ring_add(&l->holds, h);
@@ -131,7 +132,7 @@ bool link_take(struct link *l, struct link_batch *batch)
         h->state = HOLD_TAKEN;
         l->counts.pending_items -= h->items;
         l->counts.pending_bytes -= h->bytes;
-        *batch = (struct link_batch){.ticket = h->ticket, .items = h->items, .body = h->body};
+        *batch = (struct link_batch){.ticket = h->ticket, .items = h->items, .sum = h->sum, .body = h->body};
         return true;
     }
     return false;
