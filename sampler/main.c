@@ -194,7 +194,7 @@ static int process(void *self, struct record *r, struct stage_output *out)
         .primed = s->primed,
         .primed_count = s->primed ? (int)s->prime_rows * c->grid : 0,
     };
-    if (prior_sample(s->caches, s->text, (int)s->n, &d, s->codes, NULL, stage_stopping))
+    if (prior_sample(s->caches, s->text, (int)s->n, &d, s->codes, NULL, stage_tick))
         return -1;
     for (int64_t i = 0; i < s->n; i++)
         if (emit_candidate(s, r, id, i, out))

@@ -89,6 +89,7 @@ static void usage(FILE *to)
 int main(int argc, char **argv)
 {
     struct command c = {0};
+    stage_settle(argv);
     for (size_t i = 0; argc > 1 && tasks[i]; i++)
         if (!strcmp(argv[1], tasks[i]->name))
             c.task = tasks[i];
