@@ -287,6 +287,11 @@ uint64_t store_committed(const struct store *s)
     return s->committed;
 }
 
+size_t store_waiting(const struct store *s)
+{
+    return s->waiting;
+}
+
 void store_forget_waiting(struct store *s)
 {
     for (size_t i = 0; i < WINDOW_RECORDS && s->waiting > 0; i++) {

@@ -29,6 +29,8 @@ uint64_t store_cursor(const struct store *s);
 
 uint64_t store_committed(const struct store *s); /* and these are durable */
 
+size_t store_waiting(const struct store *s); /* records in the window */
+
 /* Forgets the records that wait for one that has not come: whoever gave them gives them again. */
 void store_forget_waiting(struct store *s);
 
