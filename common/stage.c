@@ -178,7 +178,7 @@ static int process(const struct stage *stage, void *self, struct record *r, stru
         rc = flush(stage, self, out);
         out->counting_upstream = !source_is_foreign(out->source);
         if (rc == 0)
-            rc = stage_emit(out, r);
+            rc = stage->pass ? stage->pass(self, r, out) : stage_emit(out, r);
         out->counting_upstream = false;
     } else {
         alarm(record_timeout);

@@ -42,9 +42,11 @@ struct stage {
     bool (*reads_only)(const void *self);
     /* After all options, before any output is made and any record comes: load models. 0 or -1. May be NULL. */
     int (*start)(void *self, struct stage_output *out);
-    /* One record; may change it; emits none, one or more. Records that carry `reject` do not come here: the loop passes
-     * them on by itself. 0, or -1 with an error that ends the program (a bad record is rejected instead). */
+    /* One record; may change it; emits none, one or more. Records that carry `reject` do not come here. 0, or -1 with
+     * an error that ends the program (a bad record is rejected instead). */
     int (*process)(void *self, struct record *r, struct stage_output *out);
+    /* A record that came with `reject`: for stages that number records anew. 0 or -1. NULL: it goes on as it is. */
+    int (*pass)(void *self, struct record *r, struct stage_output *out);
     /* Emits what process took and holds back, before anything else is passed on (a record that came with `reject`) or
      * the loop ends, even by a signal. 0 or -1. May be NULL: process holds nothing back. */
     int (*flush)(void *self, struct stage_output *out);

@@ -15,10 +15,9 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Over what links have on their way at once (link_endpoint.c): a batch may come last that left first. */
-#define WINDOW_RECORDS 65536u
-#define WINDOW_BYTES ((size_t)128 << 20)
-#define COMMIT_RECORDS 4096u /* at multiples of it, so that equal streams are cut alike */
+#define WINDOW_RECORDS 65536u            /* how far ids may be apart */
+#define WINDOW_LINKED_RECORDS (1u << 24) /* where they come over links */
+#define COMMIT_RECORDS 4096u             /* at multiples of it, so that equal streams are cut alike */
 #define COMMIT_SECONDS 1.0
 
 struct store {
@@ -33,8 +32,8 @@ struct store {
     MDB_txn *txn; /* into the last shard; NULL: nothing to commit */
     struct timespec last_commit;
     struct buf value;
-    struct buf *window; /* WINDOW_RECORDS packed values; id waits at id % WINDOW_RECORDS */
-    size_t waiting, waiting_bytes;
+    struct window *window;
+    uint64_t window_records;
 };
 
 static int open_shard(struct store *s, uint64_t number)
@@ -75,12 +74,10 @@ static void destroy(struct store **pointer)
     struct store *s = *pointer;
     for (uint64_t i = 0; i < s->shard_count; i++)
         shard_close(&s->shards[i], false);
-    for (size_t i = 0; s->window && i < WINDOW_RECORDS; i++)
-        buf_free(&s->window[i]);
+    window_free(&s->window);
     if (s->lock >= 0)
         close(s->lock);
     buf_free(&s->value);
-    free(s->window);
     free(s->shards);
     free(s->meta.run);
     free(s->path);
@@ -154,7 +151,8 @@ int store_open_write(struct store **out, const char *path, const char *run)
         destroy(out);
         return -1;
     }
-    s->window = xcalloc(WINDOW_RECORDS, sizeof *s->window);
+    s->window = window_new(s->path);
+    s->window_records = WINDOW_RECORDS;
     clock_gettime(CLOCK_MONOTONIC, &s->last_commit);
     return 0;
 }
@@ -224,36 +222,24 @@ static int write_next(struct store *s, const struct buf *value)
 /* Writes what waited for the id that has just come. */
 static int write_waiting(struct store *s)
 {
-    struct buf *slot = &s->window[s->cursor % WINDOW_RECORDS];
-    while (slot->len > 0) {
-        if (write_next(s, slot) < 0)
+    int got;
+    while ((got = window_take(s->window, s->cursor, &s->value)) > 0)
+        if (write_next(s, &s->value) < 0)
             return -1;
-        s->waiting--;
-        s->waiting_bytes -= slot->len;
-        buf_free(slot);
-        slot = &s->window[s->cursor % WINDOW_RECORDS];
-    }
-    return 0;
+    return got;
 }
 
 static int wait_in_window(struct store *s, const struct record *r)
 {
-    if (r->id - s->cursor >= WINDOW_RECORDS)
+    if (r->id - s->cursor >= s->window_records)
         return err_set(ERR_DATA,
                        "%s: id %" PRIu64 " came, and id %" PRIu64
                        " is still missing: records must come in the order of ids, "
-                       "at most %u apart",
-                       s->path, r->id, s->cursor, WINDOW_RECORDS);
-    struct buf *slot = &s->window[r->id % WINDOW_RECORDS];
-    if (slot->len > 0)
-        return 0;
-    store_value_pack(r, slot);
-    s->waiting++;
-    s->waiting_bytes += slot->len;
-    if (s->waiting_bytes > WINDOW_BYTES)
-        return err_set(ERR_DATA, "%s: %zu records of %zu bytes wait for id %" PRIu64 ", which has not come", s->path,
-                       s->waiting, s->waiting_bytes, s->cursor);
-    return 0;
+                       "at most %" PRIu64 " apart",
+                       s->path, r->id, s->cursor, s->window_records);
+    s->value.len = 0;
+    store_value_pack(r, &s->value);
+    return window_put(s->window, s->cursor, r->id, &s->value);
 }
 
 int store_put(struct store *s, const struct record *r)
@@ -289,16 +275,18 @@ uint64_t store_committed(const struct store *s)
 
 size_t store_waiting(const struct store *s)
 {
-    return s->waiting;
+    return window_waiting(s->window);
+}
+
+void store_let_wait(struct store *s)
+{
+    s->window_records = WINDOW_LINKED_RECORDS;
 }
 
 void store_forget_waiting(struct store *s)
 {
-    for (size_t i = 0; i < WINDOW_RECORDS && s->waiting > 0; i++) {
-        s->waiting -= s->window[i].len > 0;
-        buf_free(&s->window[i]);
-    }
-    s->waiting_bytes = 0;
+    window_free(&s->window);
+    s->window = window_new(s->path);
 }
 
 const char *store_run(const struct store *s)
@@ -388,9 +376,9 @@ int store_close(struct store **pointer)
         rc = store_commit(s);
         if (rc == 0 && s->shard_count > 0)
             rc = shard_close(&s->shards[s->shard_count - 1], true);
-        if (rc == 0 && s->waiting > 0)
+        if (rc == 0 && window_waiting(s->window) > 0)
             rc = err_set(ERR_DATA, "%s: id %" PRIu64 " never came; %zu records behind it were not stored", s->path,
-                         s->cursor, s->waiting);
+                         s->cursor, window_waiting(s->window));
     }
     destroy(pointer);
     return rc;

@@ -31,6 +31,10 @@ uint64_t store_committed(const struct store *s); /* and these are durable */
 
 size_t store_waiting(const struct store *s); /* records in the window */
 
+/* What comes over links may be far apart: a batch that left first can come last, and a stage may make hundreds of
+ * records of one. */
+void store_let_wait(struct store *s);
+
 /* Forgets the records that wait for one that has not come: whoever gave them gives them again. */
 void store_forget_waiting(struct store *s);
 

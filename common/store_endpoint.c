@@ -87,6 +87,8 @@ static int sink_lmdb_open(void **self, const char *rest, const struct sink_optio
     struct store *store;
     if (store_open_write(&store, rest, options->run) < 0)
         return -1;
+    if (options->stored)
+        store_let_wait(store);
     struct store_sink s = {.store = store, .path = xstrdup(rest), .options = *options, .missing = UINT64_MAX};
     *self = memcpy(xmalloc(sizeof s), &s, sizeof s);
     return 0;

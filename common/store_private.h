@@ -47,6 +47,16 @@ int sum_remove(const char *shard_path);
 /* 1 undamaged, 0 no checksums, -1 (ERR_DATA: which bytes differ). */
 int sum_check(const char *shard_path);
 
+/* store_window.c: packed records that came before their turn, by id. Memory is bounded; the rest waits in a file in
+ * `dir`, which must live as long. */
+struct window;
+struct window *window_new(const char *dir);
+void window_free(struct window **w);
+/* Takes a value's bytes for an id; all that wait are at least `first`. 0 (also when it is there already) or -1. */
+int window_put(struct window *w, uint64_t first, uint64_t id, const struct buf *value);
+int window_take(struct window *w, uint64_t id, struct buf *value); /* 1 and the bytes, 0 when it is not there, or -1 */
+size_t window_waiting(const struct window *w);
+
 /* store_value.c. */
 void store_value_pack(const struct record *r, struct buf *out); /* appends */
 int store_value_unpack(uint64_t id, const void *data, size_t len, struct record *r);
