@@ -4,11 +4,8 @@
 #include "common/err.h"
 #include "common/image_private.h"
 #include <setjmp.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <jpeglib.h> /* needs stdio.h before it */
 
 #define JPEG_MAX_SCANS 100 /* a progressive file can claim thousands, each costing a pass over the picture */
 
@@ -146,23 +143,23 @@ static void cmyk_to_rgb(uint8_t *row, int n, bool inverted)
 
 /* The part of the reduced picture that is read, and what is wanted of it: for a square, a part that begins and ends
  * within pixels. The library may begin further left and end further right. */
-struct window {
+struct part {
     JDIMENSION top, width, height;
     JDIMENSION before;                /* columns that come and are not wanted */
     double left_part, top_part, side; /* of the square, in pixels of the window */
 };
 
-static struct window whole_window(const struct jpeg_decompress_struct *d)
+static struct part whole_part(const struct jpeg_decompress_struct *d)
 {
-    return (struct window){.width = d->output_width, .height = d->output_height};
+    return (struct part){.width = d->output_width, .height = d->output_height};
 }
 
-static struct window square_window(struct jpeg_decompress_struct *d, int scale_down)
+static struct part square_part(struct jpeg_decompress_struct *d, int scale_down)
 {
     JDIMENSION width = d->image_width, height = d->image_height, by = (JDIMENSION)scale_down;
     JDIMENSION side = width < height ? width : height, x = (width - side) / 2, y = (height - side) / 2;
     JDIMENSION left = x / by, right = (x + side + by - 1) / by;
-    struct window w = {.top = y / by, .width = right - left, .height = (y + side + by - 1) / by - y / by};
+    struct part w = {.top = y / by, .width = right - left, .height = (y + side + by - 1) / by - y / by};
     w.left_part = (double)x / by - left;
     w.top_part = (double)y / by - w.top;
     w.side = (double)side / by;
@@ -174,7 +171,7 @@ static struct window square_window(struct jpeg_decompress_struct *d, int scale_d
 }
 
 /* Rows of the window to `pixels`; `row` has room for one of what the library gives, in four colours. */
-static void read_window(struct jpeg_decompress_struct *d, const struct window *w, uint8_t *pixels, uint8_t *row)
+static void read_part(struct jpeg_decompress_struct *d, const struct part *w, uint8_t *pixels, uint8_t *row)
 {
     bool cmyk = d->out_color_space == JCS_CMYK;
     bool direct = !cmyk && d->output_width == w->width;
@@ -215,18 +212,23 @@ int jpeg_decode(struct image *im, const void *data, size_t len, uint64_t limit, 
     read_header(&d, data, len);
     if (image_check_pixels(d.image_width, d.image_height, limit))
         goto fail;
+    int orientation = exif_orientation(&d);
+    if (plan->square > 0 && plan->scale_down > 1 && scans_square(im, &d, data, len, plan->scale_down, plan->square)) {
+        jpeg_destroy_decompress(&d);
+        orient(im, orientation);
+        return 0;
+    }
     bool cmyk = d.jpeg_color_space == JCS_CMYK || d.jpeg_color_space == JCS_YCCK;
     d.out_color_space = cmyk ? JCS_CMYK : JCS_RGB;
     d.scale_num = 1;
     d.scale_denom = (unsigned)plan->scale_down;
-    int orientation = exif_orientation(&d);
     jpeg_start_decompress(&d);
     row = mem_try((size_t)d.output_width * 4, limit * 4, "picture row");
-    struct window w = plan->square > 0 ? square_window(&d, plan->scale_down) : whole_window(&d);
+    struct part w = plan->square > 0 ? square_part(&d, plan->scale_down) : whole_part(&d);
     pixels = row ? mem_try((size_t)w.width * w.height * 3, limit * 3, "picture") : NULL;
     if (!pixels)
         goto fail;
-    read_window(&d, &w, pixels, row);
+    read_part(&d, &w, pixels, row);
     jpeg_finish_decompress(&d);
     jpeg_destroy_decompress(&d);
     free(row);
