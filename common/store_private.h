@@ -24,6 +24,7 @@ struct shard {
     MDB_env *env; /* NULL: closed */
     MDB_dbi dbi;
     MDB_txn *reader; /* reset between uses */
+    int guard;       /* of a reader without locks: keeps writers away; -1: none */
     bool changed;    /* written since it was opened: its checksums are gone until it is closed */
 };
 

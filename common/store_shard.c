@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -124,10 +125,32 @@ static int reserve_locks(const struct shard *s)
     return rc;
 }
 
+/* Readers are known to the writer by the lock file. Who may not write that reads without, and keeps writers away. */
+static int keep_writers_away(struct shard *s, const char *store)
+{
+    char *locks = xasprintf("%s-lock", s->path);
+    bool known = access(locks, W_OK) == 0 || (errno == ENOENT && access(store, W_OK) == 0);
+    int rc = 0;
+    if (!known) {
+        s->guard = open(store, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (s->guard < 0)
+            rc = err_sys("%s", store);
+        else if (flock(s->guard, LOCK_SH | LOCK_NB) < 0)
+            rc = errno == EWOULDBLOCK ? err_set(ERR_AGAIN,
+                                                "%s: a process writes to this store, and readers that may not write "
+                                                "to %s have to wait for its end",
+                                                store, locks)
+                                      : err_sys("%s: cannot lock it", store);
+    }
+    free(locks);
+    return rc;
+}
+
 static int open_env(struct shard *s, bool writing)
 {
+    unsigned flags = MDB_NOSUBDIR | MDB_NOTLS | (writing ? 0 : MDB_RDONLY) | (s->guard >= 0 ? MDB_NOLOCK : 0);
     int dead;
-    if (reserve_locks(s) < 0)
+    if (s->guard < 0 && reserve_locks(s) < 0)
         return -1;
     int rc = mdb_env_create(&s->env);
     if (rc == 0)
@@ -135,7 +158,7 @@ static int open_env(struct shard *s, bool writing)
     if (rc == 0)
         rc = mdb_env_set_mapsize(s->env, map_bytes());
     if (rc == 0)
-        rc = mdb_env_open(s->env, s->path, MDB_NOSUBDIR | MDB_NOTLS | (writing ? 0 : MDB_RDONLY), 0666);
+        rc = mdb_env_open(s->env, s->path, flags, 0666);
     if (rc != 0)
         return shard_error(s, rc, "cannot open it");
     if (check_size(s) < 0)
@@ -167,7 +190,7 @@ static int open_table(struct shard *s, bool writing)
 /* Made beside and renamed: a shard that is there has its first two pages and its table, whatever ended its writer. */
 static int make(const char *path)
 {
-    struct shard fresh = {.path = xasprintf("%s.new", path)};
+    struct shard fresh = {.path = xasprintf("%s.new", path), .guard = -1};
     char *made = xstrdup(fresh.path), *locks = xasprintf("%s-lock", made);
     unlink(made);
     int rc = open_env(&fresh, true) < 0 || open_table(&fresh, true) < 0 ? -1 : 0;
@@ -185,7 +208,7 @@ static int make(const char *path)
 int shard_open(struct shard *s, const char *store, uint64_t number, bool writing)
 {
     struct stat st;
-    *s = (struct shard){.path = xasprintf("%s/%06" PRIu64 ".mdb", store, number)};
+    *s = (struct shard){.path = xasprintf("%s/%06" PRIu64 ".mdb", store, number), .guard = -1};
     bool present = stat(s->path, &st) == 0;
     int rc = 0;
     if (!present && !writing)
@@ -194,6 +217,8 @@ int shard_open(struct shard *s, const char *store, uint64_t number, bool writing
         rc = err_set(ERR_DATA, "%s: empty", s->path);
     if (rc == 0 && !present)
         rc = make(s->path);
+    if (rc == 0 && !writing)
+        rc = keep_writers_away(s, store);
     if (rc == 0)
         rc = open_env(s, writing);
     if (rc == 0)
@@ -209,6 +234,8 @@ int shard_close(struct shard *s, bool seal)
         mdb_txn_abort(s->reader);
     if (s->env)
         mdb_env_close(s->env);
+    if (s->path && s->guard >= 0)
+        close(s->guard);
     int rc = seal ? sum_write(s->path) : 0;
     free(s->path);
     *s = (struct shard){0};

@@ -179,3 +179,22 @@ exec 3>&-
 [ $got = 143 ] || fail "SIGTERM while waiting for input: exit $got: $(cat log)"
 [ ! -e stopped.jsonl ] || fail "what was cut has its final name"
 [ -e stopped.jsonl.part ] || fail "what was written is gone"
+
+# Who may read a store and not write to it reads it, unless it is being written; verify tells what cannot be read from damage.
+other=
+[ "$(id -u)" != 0 ] || other='setpriv --reuid=65534 --regid=65534 --clear-groups'
+cp -r whole shared
+chmod 755 . && chmod a=r shared/* && chmod a=rx shared
+if $other atelier-store cat --version >/dev/null 2>&1; then
+    [ "$($other atelier-store digest shared)" = "$(atelier-store digest whole)" ] || fail 'a store that may not be written cannot be read'
+    quiet $other atelier-store verify shared >scan
+    grep -q undamaged scan || fail "$(cat scan)"
+    exec 3<shared
+    flock 3
+    expect 75 'a process writes to this store' $other atelier-store digest shared
+    expect 75 'a process writes to this store' $other atelier-store verify shared
+    exec 3<&-
+    chmod a= shared/000000.mdb
+    expect 74 'Permission denied' $other atelier-store verify shared
+    chmod u+w shared
+fi
