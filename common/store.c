@@ -299,14 +299,31 @@ static int take_record(void *record, uint64_t id, const MDB_val *value)
     return store_value_unpack(id, value->mv_data, value->mv_size, record) < 0 ? -1 : 1;
 }
 
-int store_get(struct store *s, uint64_t id, struct record *r)
+static int take_mark(void *self, uint64_t id, const MDB_val *value)
+{
+    (void)self;
+    (void)id;
+    return !store_value_is_reject(value->mv_data, value->mv_size);
+}
+
+static int read_value(struct store *s, uint64_t id, shard_take *take, void *self)
 {
     uint64_t number = id / s->meta.shard_records;
     if (number >= s->shard_count)
         return 0;
     if (open_shard(s, number) < 0)
         return -1;
-    return shard_read(&s->shards[number], id, take_record, r);
+    return shard_read(&s->shards[number], id, take, self);
+}
+
+int store_get(struct store *s, uint64_t id, struct record *r)
+{
+    return read_value(s, id, take_record, r);
+}
+
+int store_has(struct store *s, uint64_t id)
+{
+    return read_value(s, id, take_mark, NULL);
 }
 
 /* Calls `each`, which gives 1, for the bytes of every id. */

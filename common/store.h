@@ -43,6 +43,10 @@ const char *store_run(const struct store *s); /* the identity kept; NULL: none *
 /* 1 and the record, 0 when the id is absent, -1 when it is damaged (ERR_DATA) or unreadable. */
 int store_get(struct store *s, uint64_t id, struct record *r);
 
+/* Whether the id holds a record that was kept, by its mark alone: the value is neither read nor checked. 1, 0 (a
+ * reject, or absent) or -1. */
+int store_has(struct store *s, uint64_t id);
+
 struct store_stats {
     uint64_t records, rejects; /* kept and tombstones */
     uint64_t bytes;            /* of the shard files in use */

@@ -105,6 +105,8 @@ int comm_open(const struct comm **c, bool on_gpu)
     int (*open)(struct comm *) = (int (*)(struct comm *))dlsym(library, on_gpu ? "comm_nccl_open" : "comm_mpi_open");
     if (!open)
         return err_set(ERR_BUG, "%s", dlerror());
+    if (open(&several))
+        return -1;
     *c = &several;
-    return open(&several);
+    return 0;
 }
