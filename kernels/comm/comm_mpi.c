@@ -6,9 +6,9 @@
  * inside MPI: a wait that finds nothing to do sleeps, so that more processes than cores do no harm, and ends at a
  * limit.
  */
-#include "kernels/comm/comm_library.h"
 #include "common/err.h"
 #include "common/mem.h"
+#include "kernels/comm/comm_library.h"
 
 #include <assert.h>
 #include <limits.h>
