@@ -78,3 +78,70 @@ atelier-filter --in tar:train.tar 2>err | atelier-tokenize --vocab vocab.json 2>
     quiet atelier-encode --dvae dvae-1 --views 2 --out lmdb:codes
 compare prior --data lmdb:codes --vocab vocab.json --dvae dvae-1 --layers 3 --heads 2 --micro 4 --caption-dropout 0.1
 compare clip --data tar:kept.tar --vocab vocab.json --width 48 --layers 2
+
+# begin N OPTION...: a long run by N into `long`, in the background as $mpirun, until it has made updates
+begin() {
+    rm -rf long
+    mpirun --oversubscribe --bind-to none -n "$@" atelier-trainer clip --preset demo --pictures-every 0 --checkpoint-every 1000000 \
+        --steps 1000000 --batch 8 --run long --data tar:kept.tar --vocab vocab.json --width 48 --layers 2 >out 2>err &
+    mpirun=$!
+    for _ in $(seq 300); do
+        [ "$(cat long/metrics.jsonl 2>/dev/null | wc -l)" -lt 3 ] || return 0
+        sleep 0.1
+    done
+    kill $mpirun
+    fail "no update in 30 s: $(cat err)"
+}
+
+# ended SECONDS CODE: the long run ends by itself, with that exit code
+ended() {
+    local code=0 i
+    for ((i = 0; i < 10 * $1; i++)); do
+        kill -0 $mpirun 2>/dev/null || break
+        sleep 0.1
+    done
+    ! kill -9 $mpirun 2>/dev/null || fail "still there after $1 s: $(cat err)"
+    wait $mpirun || code=$?
+    [ $code = "$2" ] || fail "exit $code, not $2: $(cat err)"
+}
+
+# stopped: the long run has a checkpoint of its last update, and goes on from it by another number
+stopped() {
+    local last
+    last=$(sed -n '$s/{"step": \([0-9]*\),.*/\1/p' long/metrics.jsonl)
+    [ -f "$(printf long/checkpoint-%09d/state.json "$last")" ] || fail "no checkpoint of step $last: $(ls long): $(cat err)"
+    expect 0 "goes on from step $last" by 2 atelier-trainer clip --preset demo --pictures-every 0 --steps $((last + 2)) --batch 8 \
+        --run long --data tar:kept.tar --vocab vocab.json --width 48 --layers 2
+}
+
+begin 3
+kill -USR1 $mpirun
+ended 60 0
+stopped
+# mpirun waits so many seconds after a SIGTERM before it kills, 1 unless told otherwise, and ends with 1.
+begin 2 --mca odls_base_sigkill_timeout 5
+kill -TERM $mpirun
+ended 60 1
+stopped
+echo "signals to mpirun stop all, with a checkpoint"
+
+begin 3
+kill -9 "$(pgrep -P $mpirun -n)"
+ended 20 137
+grep -q "exited on signal 9" err || fail "nothing said of a killed process: $(cat err)"
+echo "a killed process ends the others"
+
+# What one process alone meets ends all with its error and exit code.
+cp kept.tar bad.tar
+echo "a broken picture" | tee zz.png >zz.txt
+tar -rf bad.tar zz.png zz.txt
+small=(atelier-trainer clip --preset demo --pictures-every 0 --steps 100 --batch 8 --vocab vocab.json --width 48 --layers 2)
+expect 65 "(bad.tar/zz): picture" by 3 "${small[@]}" --data tar:bad.tar --run bad
+expect 2 "8 samples are computed together" by 9 "${small[@]}" --data tar:kept.tar --run few
+expect 2 "all must see the same data" by 2 bash -c '"$@" --data "tar:$([ $OMPI_COMM_WORLD_RANK = 0 ] && echo kept || echo bad).tar"' - \
+    "${small[@]}" --run other
+expect 2 "ATELIER_CPU" by 2 bash -c '[ $OMPI_COMM_WORLD_RANK = 0 ] || export ATELIER_CPU=plain; "$@"' - "${small[@]}" \
+    --data tar:kept.tar --run mixed
+ATELIER_LIB=/nowhere expect 2 "/nowhere/comm-mpi.so" by 2 "${small[@]}" --data tar:kept.tar --run without
+expect 75 "another trainer is at work" flock long/.lock mpirun --oversubscribe -n 2 "${small[@]}" --data tar:kept.tar --run long
+echo "refused with the reason"
