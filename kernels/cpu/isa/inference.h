@@ -5,14 +5,18 @@
 #define ATELIER_KERNELS_CPU_ISA_INFERENCE_H
 
 #include "kernels/cpu/isa/fast.h"
+#include <immintrin.h>
 
 typedef float lanes __attribute__((vector_size(4 * VEC), aligned(4), may_alias));
 
 /* max(x, 0); of NaN 0, as the activation's. */
 static inline lanes positive(lanes x)
 {
-    typedef int32_t bits __attribute__((vector_size(4 * VEC)));
-    return (lanes)((bits)x & (bits)(x > 0));
+#ifdef __AVX512F__
+    return (lanes)_mm512_max_ps((__m512)x, _mm512_setzero_ps());
+#else
+    return (lanes)_mm256_max_ps((__m256)x, _mm256_setzero_ps());
+#endif
 }
 
 static inline void fuse(float *y, lanes result, const struct conv_fusion *f)

@@ -7,7 +7,9 @@
  * as much and lose two bits more.
  *
  * A task takes a block of tiles and of output channels through all three steps, so that what is between them stays in
- * the near caches. The sum over channels is one chain in their order, so blocks do not change the result.
+ * the second cache. Few tiles and many channels are best: weights are called ahead of their use (tile.c), but tiles are
+ * transformed again for every block of output channels. The sum over channels is one chain in their order, so blocks do
+ * not change the result.
  */
 #include "kernels/cpu/isa/inference.h"
 
@@ -15,10 +17,14 @@ enum {
     PIXELS = 4,           /* of an output tile's side */
     SIDE = 6,             /* of an input tile */
     POINTS = SIDE * SIDE, /* products */
-    TILES = 32,           /* of a block */
-    IN_BLOCK = 128,       /* channels transformed at a time */
-    OUT_BLOCK = 4 * WIDE, /* channels of a task */
-    PADDING = 16          /* floats between products, which would lie a power of two apart and share cache lines */
+#ifdef __AVX512F__
+    TILES = 16, /* of a block; whole register tiles of rows */
+#else
+    TILES = 18,
+#endif
+    IN_BLOCK = 256,  /* channels transformed at a time */
+    OUT_BLOCK = 256, /* channels of a task */
+    PADDING = 16     /* floats between products, which would lie a power of two apart and share cache lines */
 };
 
 #define A 0.70710678118654752
@@ -124,13 +130,14 @@ struct task {
 };
 
 /* One tile's numbers for all products: to + point * in_step() + c, from the pixels' channels c. The next tile's pixels
- * are called meanwhile: they lie in too many places for the processor to foresee them. */
+ * are called meanwhile, into the second cache: they lie in too many places for the processor to foresee them, and too
+ * many of them share lines of the first. */
 static inline __attribute__((always_inline)) void tile_in(float *to, const float *const *pixel,
                                                           const float *const *next, int channels, const bool relu)
 {
     for (int c = 0; c < channels; c += VEC) {
         for (int p = 0; p < POINTS; p++)
-            __builtin_prefetch(next[p] + c);
+            __builtin_prefetch(next[p] + c, 0, 2);
         lanes d[SIDE], half[POINTS], done[SIDE];
 #pragma GCC unroll 6
         for (int column = 0; column < SIDE; column++) {
@@ -200,29 +207,51 @@ static void multiply(float *m, const float *v, const struct task *t, int channel
     }
 }
 
-static void tiles_out(const struct task *t, const float *m)
+/* The output pixels of a tile. */
+struct pixels {
+    float *corner;
+    int rows, columns;
+};
+
+static struct pixels pixels_of(const struct task *t, int index)
 {
     const struct conv_shape *s = t->s;
-    for (int i = 0; i < t->tiles; i++, m += t->outs) {
-        int top = (t->first + i) / t->across * PIXELS, left = (t->first + i) % t->across * PIXELS;
-        int rows = smaller(PIXELS, s->height - top), columns = smaller(PIXELS, s->width - left);
-        float *corner = t->y + ((size_t)top * s->width + left) * s->out + t->out;
-        for (int c = 0; c < t->outs; c += VEC) {
-            lanes d[SIDE], half[PIXELS * SIDE], done[PIXELS];
-            lanes bias = t->bias ? *(const lanes *)(t->bias + t->out + c) : (lanes){0};
+    int top = index / t->across * PIXELS, left = index % t->across * PIXELS;
+    return (struct pixels){t->y + ((size_t)top * s->width + left) * s->out + t->out, smaller(PIXELS, s->height - top),
+                           smaller(PIXELS, s->width - left)};
+}
+
+/* One tile's results, from m + point * out_step(). The next tile's pixels are called meanwhile. */
+static void tile_out(const struct task *t, const float *m, struct pixels now, struct pixels next)
+{
+    const size_t across = t->s->out, down = across * t->s->width;
+    for (int c = 0; c < t->outs; c += VEC) {
+        for (int p = 0; p < next.rows * next.columns; p++)
+            __builtin_prefetch(next.corner + p / next.columns * down + p % next.columns * across + c, 1, 2);
+        lanes d[SIDE], half[PIXELS * SIDE], done[PIXELS];
+        lanes bias = t->bias ? *(const lanes *)(t->bias + t->out + c) : (lanes){0};
 #pragma GCC unroll 6
-            for (int column = 0; column < SIDE; column++) {
+        for (int column = 0; column < SIDE; column++) {
 #pragma GCC unroll 6
-                for (int row = 0; row < SIDE; row++)
-                    d[row] = *(const lanes *)(m + (row * SIDE + column) * out_step() + c);
-                transform_out(half + column, SIDE, d);
-            }
-            for (int row = 0; row < rows; row++) {
-                transform_out(done, 1, half + row * SIDE);
-                for (int column = 0; column < columns; column++)
-                    fuse(corner + ((size_t)row * s->width + column) * s->out + c, done[column] + bias, t->f);
-            }
+            for (int row = 0; row < SIDE; row++)
+                d[row] = *(const lanes *)(m + (row * SIDE + column) * out_step() + c);
+            transform_out(half + column, SIDE, d);
         }
+        for (int row = 0; row < now.rows; row++) {
+            transform_out(done, 1, half + row * SIDE);
+            for (int column = 0; column < now.columns; column++)
+                fuse(now.corner + row * down + column * across + c, done[column] + bias, t->f);
+        }
+    }
+}
+
+static void tiles_out(const struct task *t, const float *m)
+{
+    struct pixels now = pixels_of(t, t->first);
+    for (int i = 0; i < t->tiles; i++, m += t->outs) {
+        struct pixels next = pixels_of(t, t->first + smaller(i + 1, t->tiles - 1));
+        tile_out(t, m, now, next);
+        now = next;
     }
 }
 
