@@ -48,59 +48,13 @@ static void jpeg_guard_init(struct jpeg_guard *g)
     g->text[0] = 0;
 }
 
-static unsigned exif_number(const uint8_t *p, int bytes, bool little)
+static int orientation_of(const struct jpeg_decompress_struct *d)
 {
-    unsigned value = 0;
-    for (int i = 0; i < bytes; i++)
-        value = value << 8 | p[little ? bytes - 1 - i : i];
-    return value;
-}
-
-/* The orientation that a camera noted, 1 .. 8 (EXIF 2.3, 4.6.4); 1 where there is none or it makes no sense. */
-static int exif_orientation(const struct jpeg_decompress_struct *d)
-{
-    enum { HEADER = 6, ENTRY = 12, TAG = 0x0112, SHORT = 3 };
-    const struct jpeg_marker_struct *m = d->marker_list;
-    while (m && (m->marker != JPEG_APP0 + 1 || m->data_length < HEADER + 8 || memcmp(m->data, "Exif\0", HEADER) != 0))
-        m = m->next;
-    if (!m)
-        return 1;
-    const uint8_t *tiff = m->data + HEADER;
-    size_t len = m->data_length - HEADER;
-    bool little = tiff[0] == 'I';
-    size_t at = exif_number(tiff + 4, 4, little);
-    if (at > len - 2)
-        return 1;
-    size_t entries = exif_number(tiff + at, 2, little);
-    for (at += 2; entries > 0 && at + ENTRY <= len; entries--, at += ENTRY) {
-        if (exif_number(tiff + at, 2, little) != TAG || exif_number(tiff + at + 2, 2, little) != SHORT)
-            continue;
-        unsigned value = exif_number(tiff + at + 8, 2, little);
-        return value >= 1 && value <= 8 ? (int)value : 1;
-    }
+    enum { HEADER = 6 };
+    for (const struct jpeg_marker_struct *m = d->marker_list; m; m = m->next)
+        if (m->marker == JPEG_APP0 + 1 && m->data_length >= HEADER && memcmp(m->data, "Exif\0", HEADER) == 0)
+            return exif_orientation(m->data + HEADER, m->data_length - HEADER);
     return 1;
-}
-
-/* Turns and mirrors, so that the first row is at the top. */
-static void orient(struct image *im, int orientation)
-{
-    if (orientation == 1)
-        return;
-    int width = im->width, height = im->height;
-    bool swap = orientation >= 5;
-    bool right = orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
-    bool bottom = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
-    struct image to;
-    image_alloc(&to, swap ? height : width, swap ? width : height);
-    for (int y = 0; y < to.height; y++)
-        for (int x = 0; x < to.width; x++) {
-            int column = swap ? y : x, row = swap ? x : y;
-            column = right ? width - 1 - column : column;
-            row = bottom ? height - 1 - row : row;
-            memcpy(to.rgb + ((size_t)y * to.width + x) * 3, im->rgb + ((size_t)row * width + column) * 3, 3);
-        }
-    image_free(im);
-    *im = to;
 }
 
 static void read_header(struct jpeg_decompress_struct *d, const void *data, size_t len)
@@ -122,7 +76,7 @@ int jpeg_size(const void *data, size_t len, int *width, int *height)
         return err_set(ERR_DATA, "JPEG: %s", g.text);
     }
     read_header(&d, data, len);
-    bool swap = exif_orientation(&d) >= 5;
+    bool swap = orientation_of(&d) >= 5;
     *width = (int)(swap ? d.image_height : d.image_width);
     *height = (int)(swap ? d.image_width : d.image_height);
     jpeg_destroy_decompress(&d);
@@ -149,9 +103,11 @@ struct part {
     double left_part, top_part, side; /* of the square, in pixels of the window */
 };
 
-static struct part whole_part(const struct jpeg_decompress_struct *d)
+/* Reduced pixels that are partly beyond the picture's far edges are left out: a crop would take them for whole ones. */
+static struct part whole_part(const struct jpeg_decompress_struct *d, int scale_down)
 {
-    return (struct part){.width = d->output_width, .height = d->output_height};
+    JDIMENSION by = (JDIMENSION)scale_down, width = d->image_width / by, height = d->image_height / by;
+    return (struct part){.width = width ? width : 1, .height = height ? height : 1};
 }
 
 static struct part square_part(struct jpeg_decompress_struct *d, int scale_down)
@@ -212,10 +168,10 @@ int jpeg_decode(struct image *im, const void *data, size_t len, uint64_t limit, 
     read_header(&d, data, len);
     if (image_check_pixels(d.image_width, d.image_height, limit))
         goto fail;
-    int orientation = exif_orientation(&d);
+    int orientation = orientation_of(&d);
     if (plan->square > 0 && plan->scale_down > 1 && scans_square(im, &d, data, len, plan->scale_down, plan->square)) {
         jpeg_destroy_decompress(&d);
-        orient(im, orientation);
+        image_orient(im, orientation);
         return 0;
     }
     bool cmyk = d.jpeg_color_space == JCS_CMYK || d.jpeg_color_space == JCS_YCCK;
@@ -224,7 +180,7 @@ int jpeg_decode(struct image *im, const void *data, size_t len, uint64_t limit, 
     d.scale_denom = (unsigned)plan->scale_down;
     jpeg_start_decompress(&d);
     row = mem_try((size_t)d.output_width * 4, limit * 4, "picture row");
-    struct part w = plan->square > 0 ? square_part(&d, plan->scale_down) : whole_part(&d);
+    struct part w = plan->square > 0 ? square_part(&d, plan->scale_down) : whole_part(&d, plan->scale_down);
     pixels = row ? mem_try((size_t)w.width * w.height * 3, limit * 3, "picture") : NULL;
     if (!pixels)
         goto fail;
@@ -239,7 +195,7 @@ int jpeg_decode(struct image *im, const void *data, size_t len, uint64_t limit, 
     } else {
         *im = read;
     }
-    orient(im, orientation);
+    image_orient(im, orientation);
     return 0;
 fail:
     jpeg_destroy_decompress(&d);

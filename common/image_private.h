@@ -1,6 +1,7 @@
 /*
  * What the files of the picture codecs know of each other: image_codec.c (formats told apart, PNG, WebP),
- * image_jpeg.c (JPEG through libjpeg-turbo), image_scans.c and image_square.c (large JPEGs to small squares).
+ * image_exif.c (orientation), image_jpeg.c (JPEG through libjpeg-turbo), image_scans.c and image_square.c (large JPEGs
+ * to small squares).
  */
 #ifndef ATELIER_COMMON_IMAGE_PRIVATE_H
 #define ATELIER_COMMON_IMAGE_PRIVATE_H
@@ -27,6 +28,13 @@ struct image_span {
     float *weight; /* [count], sum 1 */
 };
 struct image_span *image_spans(double start, double length, int in, int out);
+
+/* ---- image_exif.c ---- */
+
+/* What EXIF says in its TIFF form, 1 .. 8; 1, upright, where it says nothing or makes no sense. */
+int exif_orientation(const uint8_t *tiff, size_t len);
+/* Turns and mirrors, so that the first row is at the top. */
+void image_orient(struct image *im, int orientation);
 
 /* ---- image_scans.c ---- */
 

