@@ -114,9 +114,13 @@ $(BENCHES): $(BUILD)/bin/bench-%: $(BUILD)/tests/bench/bench_%.o $(MODEL_LIBS)
 TROUBLE = $(BUILD)/tests/fault/trouble
 $(TROUBLE): $(BUILD)/tests/fault/trouble_main.o $(COMMON_LIBS)
 	$(LINK) $^ $(LIBS) -o $@
+NOMALLOC = $(BUILD)/tests/fault/nomalloc.so
+$(NOMALLOC): tests/fault/nomalloc.c
+	@mkdir -p $(@D)
+	@echo "link $@" && $(CC) $(CFLAGS) -O1 -fno-builtin -fPIC -shared $< -o $@
 .SECONDARY:
 
-tests: all $(UNIT_TESTS) $(TROUBLE)
+tests: all $(UNIT_TESTS) $(TROUBLE) $(NOMALLOC)
 
 # What a fresh Debian 12 lacks, for the program, its demo and its tests.
 DEPS = gcc g++ libc6-dev libgomp1 make pkg-config libmsgpack-dev liblmdb-dev libjpeg62-turbo-dev libpng-dev libwebp-dev libarchive-dev libjansson-dev \
@@ -172,7 +176,7 @@ fuzz: $(FUZZERS)
 
 # The long lists of faults: most of an hour.
 fault: deps
-	@$(MAKE) --no-print-directory -s -j2 all $(TROUBLE)
+	@$(MAKE) --no-print-directory -s -j2 all $(TROUBLE) $(NOMALLOC)
 	@./tests/fault/run.sh long
 
 SOURCES = $(shell git ls-files '*.c' '*.cc' '*.h')
