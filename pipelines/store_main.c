@@ -192,6 +192,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 int main(int argc, char **argv)
 {
     struct buf doc = {0};
+    stage_settle(argv); /* the arguments that run_copy makes are not those of the program */
     buf_printf(&doc, "Look at, check and copy a store of records.\v");
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         buf_printf(&doc, "  %-8s %s\n", commands[i].name, commands[i].doc);
