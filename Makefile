@@ -176,7 +176,7 @@ fuzz: $(FUZZERS)
 
 # The long lists of faults: most of an hour.
 fault: deps
-	@$(MAKE) --no-print-directory -s -j2 all $(TROUBLE) $(NOMALLOC)
+	@$(MAKE) --no-print-directory -s -j2 all $(TROUBLE) $(NOMALLOC) $(BUILD)/tests/unit/common/test_link_relay
 	@./tests/fault/run.sh long
 
 SOURCES = $(shell git ls-files '*.c' '*.cc' '*.h')

@@ -24,6 +24,7 @@
 #define FEEDER_SILENCE_SECONDS 30.0 /* a worker that binds forgets a feeder */
 #define MAX_MESSAGES 4096           /* taken before timers are looked at */
 #define MAX_REFUSALS_SHOWN 5
+#define ALONE_SECONDS 10.0     /* until it is said that nobody is there */
 #define MAPPED_BYTES (4 << 20) /* allocations from which on malloc asks the kernel for each */
 #define KEPT_BYTES (32 << 20)  /* free memory that malloc keeps: with 2 MB it took longer than sending */
 
@@ -374,6 +375,17 @@ void link_flush(struct link *l, double now)
         work_service(l, now);
 }
 
+/* A wrong address waits as a slow start does. */
+static void watch_peers(struct link *l, double now)
+{
+    if (l->counts.peers > 0 || l->alone == 0) {
+        l->alone = now;
+    } else if (!l->alone_said && now - l->alone >= ALONE_SECONDS) {
+        log_warn("%s: nobody has %s for %.0f s; waiting", l->uri, l->binds ? "connected" : "answered", ALONE_SECONDS);
+        l->alone_said = true;
+    }
+}
+
 int link_service(struct link *l, double now)
 {
     /* Whoever was stopped itself has heard nobody meanwhile. */
@@ -391,5 +403,6 @@ int link_service(struct link *l, double now)
     l->counts.peers = 0;
     for (size_t i = 0; i < l->peer_count; i++)
         l->counts.peers += l->peers[i]->greeted;
+    watch_peers(l, now);
     return l->refused || l->stuck ? -1 : 0;
 }

@@ -246,15 +246,14 @@ static void take_ping(struct link *l, struct link_peer *peer, const struct link_
         before = b->previous;
         if (!b->named && b->sequence <= head->sequence) {
             take_back(peer, b);
-            peer->used_items -= b->items;
-            peer->used_bytes -= b->bytes;
             l->counts.resent++;
             wait_first(l, b);
         }
         b->named = false;
     }
-    struct link_head pong = {.type = LINK_PONG, .sequence = peer->sequence};
-    link_send(l, peer, pong, NULL, 0);
+    unsigned char sent[LINK_SENT_BYTES];
+    link_sent_pack(sent, &peer->sent);
+    link_send(l, peer, (struct link_head){.type = LINK_PONG, .sequence = peer->sequence}, sent, sizeof sent);
 }
 
 static void take_nack(struct link *l, struct link_peer *peer, struct feed_batch *b, zmq_msg_t *body)
@@ -309,8 +308,8 @@ void feed_receive(struct link *l, struct link_peer *peer, const struct link_head
 
 static bool has_credit(const struct link_peer *p)
 {
-    return p->greeted && !p->unreachable && !p->leaves && p->used_items < p->granted_items &&
-           p->used_bytes < p->granted_bytes;
+    return p->greeted && !p->unreachable && !p->leaves && p->sent.items < p->granted_items &&
+           p->sent.bytes < p->granted_bytes;
 }
 
 /* Who gets a batch: of those with credit the one that has least to do; NULL: nobody now. A record that is tried alone
@@ -351,8 +350,8 @@ static bool hand_out(struct link *l, struct feed_batch *b, struct link_peer *pee
     b->holder = peer;
     b->named = b->passed = false;
     peer->sequence = b->sequence;
-    peer->used_items += b->items;
-    peer->used_bytes += b->bytes;
+    peer->sent.items += b->items;
+    peer->sent.bytes += b->bytes;
     peer->hand_items += b->items;
     return true;
 }

@@ -76,6 +76,8 @@ static bool is_body(const struct link_head *h, const unsigned char *body, size_t
         return h->items > 0 && is_records(h->items, body, len);
     case LINK_PING:
         return len % LINK_HELD_BYTES == 0;
+    case LINK_PONG:
+        return len == LINK_SENT_BYTES;
     default:
         return len == 0;
     }
@@ -149,4 +151,15 @@ void link_held_pack(struct buf *body, const struct link_held *held)
 void link_held_unpack(struct link_held *held, const unsigned char *at)
 {
     *held = (struct link_held){get64(at), at[8] != 0};
+}
+
+void link_sent_pack(unsigned char *at, const struct link_sent *sent)
+{
+    put64(at, sent->items);
+    put64(at + 8, sent->bytes);
+}
+
+void link_sent_unpack(struct link_sent *sent, const unsigned char *at)
+{
+    *sent = (struct link_sent){get64(at), get64(at + 8)};
 }

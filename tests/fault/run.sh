@@ -37,6 +37,7 @@ resume 10 1000
 full 1 5
 flips 1000 1
 ports 20 1000
+disorder 1000
 slow 10
 poison long
 calm'
