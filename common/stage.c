@@ -27,6 +27,7 @@ struct stage_output {
     struct stage_counts counts;
     bool counting_upstream;  /* a reject that is emitted now came as one from a stage before */
     bool sink_failed;        /* not the stage or its record */
+    bool dry;                /* --dry-run */
     struct monitor *monitor; /* NULL: not asked for */
 };
 
@@ -115,6 +116,11 @@ int stage_emit(struct stage_output *out, const struct record *r)
 const char *stage_output_uri(const struct stage_output *out)
 {
     return out->uri;
+}
+
+bool stage_is_dry(const struct stage_output *out)
+{
+    return out->dry;
 }
 
 uint64_t stage_done(const struct stage_output *out)
@@ -323,6 +329,7 @@ static enum end run(const struct stage *stage, void *self, const struct stage_op
     const struct source_options from = {.from = o->from, .run = o->run, .link = o->link};
     const struct monitor_view view = {print_metrics, out};
     bool reads_only = stage->reads_only && stage->reads_only(self);
+    out->dry = o->dry_run;
     out->uri = o->dry_run || reads_only ? NULL : o->out;
     /* Outputs are made last: whatever is wrong with the options leaves no trace. */
     if (source_open(&out->source, o->in, &from) == 0 && check_ends(stage, reads_only, out) == 0 &&

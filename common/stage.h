@@ -29,6 +29,9 @@ uint64_t stage_done(const struct stage_output *out);
 /* What --out names: "dir:out"; NULL when nothing is to be written (--dry-run). */
 const char *stage_output_uri(const struct stage_output *out);
 
+/* --dry-run: files of the stage's own are not to be written either. */
+bool stage_is_dry(const struct stage_output *out);
+
 /* Adds to a named counter of the statistics file and the final line, beside records, kept and rejected. */
 void stage_count(struct stage_output *out, const char *name, uint64_t n);
 
