@@ -8,19 +8,25 @@
 #include "kernels/cpu/isa/inference.h"
 #include <string.h>
 
-enum { BAND_PIXELS = 256 };
+enum {
+    BAND_FLOATS = 1 << 16, /* of a copy: in the second cache */
+    BAND_ROWS = 8,         /* at most: enough bands for all threads */
+};
 
-/* Rows of the picture in a band. */
-static int band_rows(const struct conv_shape *s)
-{
-    return smaller(s->height, larger(1, BAND_PIXELS / s->width));
-}
-
-/* Floats of a row in the copy, and of the copy. */
+/* Floats of a row in the copy. */
 static size_t copy_row(const struct conv_shape *s)
 {
     return (size_t)(s->width + s->kernel - 1) * s->in;
 }
+
+/* Rows of the picture in a band. */
+static int band_rows(const struct conv_shape *s)
+{
+    int fit = (int)(BAND_FLOATS / copy_row(s)) - (s->kernel - 1);
+    return smaller(smaller(s->height, BAND_ROWS), larger(1, fit));
+}
+
+/* Floats of the copy. */
 static size_t copy_size(const struct conv_shape *s)
 {
     return copy_row(s) * (band_rows(s) + s->kernel - 1) + WIDE;

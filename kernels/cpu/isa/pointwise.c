@@ -8,7 +8,7 @@
 enum {
     ROW_BLOCK = 64,
     COLUMN_BLOCK = 8 * WIDE,
-    DEPTH_BLOCK = 256, /* of a panel: in the nearest cache */
+    DEPTH_BLOCK = 512, /* of a panel and of a block of rows: in the second cache */
     PADDING = 16       /* floats between rows of a copy, which could lie a power of two apart and share cache lines */
 };
 

@@ -87,34 +87,42 @@ static void transform_kernel(double *to, const float *g)
 
 bool FN(winograd_suits)(const struct conv_shape *s)
 {
-    return s->kernel == 3 && s->in >= 32 && s->out >= 32 && s->in % VEC == 0 && s->out % WIDE == 0 &&
+    return s->kernel == 3 && s->in >= 32 && s->out >= 16 && s->in % VEC == 0 && s->out % VEC == 0 &&
            s->height >= PIXELS && s->width >= PIXELS;
 }
 
 size_t FN(winograd_size)(const struct conv_shape *s)
 {
-    return (size_t)POINTS * s->in * s->out;
+    return POINTS * pack_size(s->in, s->out);
+}
+
+/* Columns of weights that a block of output channels from `out` on takes: whole panels. */
+static int columns_from(const struct conv_shape *s, int out)
+{
+    return (int)round_up(smaller(OUT_BLOCK, s->out - out), WIDE);
 }
 
 /* Where the weights of a block of channels start, in the order in which tasks read them:
  * [out block][in block][point][panel][channel of in block][WIDE]. */
 static size_t weights_at(const struct conv_shape *s, int out, int in)
 {
-    return POINTS * ((size_t)out * s->in + (size_t)in * smaller(OUT_BLOCK, s->out - out));
+    return POINTS * ((size_t)out * s->in + (size_t)in * columns_from(s, out));
 }
 
 void FN(winograd_pack)(float *to, const float *w, const struct conv_shape *s)
 {
+    int columns = (int)round_up(s->out, WIDE);
     PARALLEL_FOR(FN(winograd_size)(s) * 8)
-    for (int o = 0; o < s->out; o++)
+    for (int o = 0; o < columns; o++)
         for (int i = 0; i < s->in; i++) {
-            double numbers[POINTS];
-            int out = o / OUT_BLOCK * OUT_BLOCK, outs = smaller(OUT_BLOCK, s->out - out);
+            double numbers[POINTS] = {0};
+            int out = o / OUT_BLOCK * OUT_BLOCK;
             int in = i / IN_BLOCK * IN_BLOCK, ins = smaller(IN_BLOCK, s->in - in);
             float *at = to + weights_at(s, out, in) + ((size_t)(o - out) / WIDE * ins + i - in) * WIDE + o % WIDE;
-            transform_kernel(numbers, w + ((size_t)o * s->in + i) * 9);
+            if (o < s->out)
+                transform_kernel(numbers, w + ((size_t)o * s->in + i) * 9);
             for (int p = 0; p < POINTS; p++)
-                at[(size_t)p * ins * outs] = (float)numbers[p];
+                at[(size_t)p * ins * columns_from(s, out)] = (float)numbers[p];
         }
 }
 
@@ -190,7 +198,8 @@ static void tiles_in(float *v, const struct task *t, int channel, int channels)
 static void multiply(float *m, const float *v, const struct task *t, int channel, int channels)
 {
     const float *panels = t->packed + weights_at(t->s, t->out, channel);
-    for (int p = 0; p < POINTS; p++, m += out_step(), v += in_step(), panels += channels * t->outs) {
+    const size_t step = (size_t)channels * columns_from(t->s, t->out);
+    for (int p = 0; p < POINTS; p++, m += out_step(), v += in_step(), panels += step) {
         struct block b = {.a = v,
                           .a_row = channels,
                           .a_col = 1,
