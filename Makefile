@@ -43,8 +43,13 @@ EMULATOR_FLAGS = $(CXXFLAGS) -Wno-unknown-pragmas -fPIC -fvisibility=hidden -ftl
 EMULATOR_OBJ = $(patsubst kernels/cuda/%.cu,$(BUILD)/emulator/%.o,$(CUDA_SRC)) $(patsubst %.cc,$(BUILD)/%.o,$(wildcard tests/emulator/*.cc))
 EMULATOR_LIB = $(BUILD)/emulator/libatelier-cuda.so
 
+# What several training processes talk over is loaded by those that were started together, and built where it can be.
+CUDA ?= /usr/local/cuda
+COMM = $(if $(shell command -v mpicc),$(BUILD)/lib/atelier/comm-mpi.so \
+	$(if $(wildcard $(CUDA)/include/nccl.h $(CUDA)/lib64/libnccl.so),$(BUILD)/lib/atelier/comm-nccl.so))
+
 .DEFAULT_GOAL = all
-all: $(STAGE_BINS) $(PIPE_BINS) $(FRONT) $(TOOLS) cuda
+all: $(STAGE_BINS) $(PIPE_BINS) $(FRONT) $(TOOLS) cuda comm
 cuda: $(CUDA_LIB)
 	$(if $(NVCC),,@echo "no nvcc: built without CUDA")
 
@@ -94,7 +99,20 @@ $(EMULATOR_LIB): $(EMULATOR_OBJ)
 COMMON_LIBS = $(BUILD)/libcommon.a
 KERNEL_LIBS = $(BUILD)/libkernels.a $(COMMON_LIBS)
 MODEL_LIBS = $(BUILD)/libmodels.a $(KERNEL_LIBS)
-LINK = @mkdir -p $(@D) && echo "link $@" && $(CC) $(CFLAGS) -Wl,--as-needed,--export-dynamic-symbol=err_set
+# Exported for the shared objects that a program loads: they report errors and take memory as it does.
+LINK = @mkdir -p $(@D) && echo "link $@" && $(CC) $(CFLAGS) -rdynamic -Wl,--as-needed
+
+$(BUILD)/kernels/comm/%.o: kernels/comm/%.c
+	@mkdir -p $(@D)
+	@echo "cc $@" && mpicc $(CFLAGS) -fPIC -isystem $(CUDA)/include -MMD -MP -c $< -o $@
+$(BUILD)/lib/atelier/comm-mpi.so: $(BUILD)/kernels/comm/comm_mpi.o
+	@mkdir -p $(@D)
+	@echo "link $@" && mpicc $(CFLAGS) -shared $^ -o $@
+$(BUILD)/lib/atelier/comm-nccl.so: $(BUILD)/kernels/comm/comm_mpi.o $(BUILD)/kernels/comm/comm_nccl.o
+	@mkdir -p $(@D)
+	@echo "link $@" && mpicc $(CFLAGS) -shared $^ -L$(CUDA)/lib64 -lnccl -lcudart -Wl,-rpath,$(CUDA)/lib64 -o $@
+comm: $(COMM)
+	$(if $(COMM),,@echo "no mpicc (libopenmpi-dev): left out: training on several processes")
 
 .SECONDEXPANSION:
 $(STAGE_BINS): $(BUILD)/bin/atelier-%: $$(call objects,$$(call sources,$$*)) $(MODEL_LIBS)
@@ -131,6 +149,10 @@ $(BENCHES): $(BUILD)/bin/bench-%: $(BUILD)/tests/bench/bench_%.o $(MODEL_LIBS)
 TROUBLE = $(BUILD)/tests/fault/trouble
 $(TROUBLE): $(BUILD)/tests/fault/trouble_main.o $(COMMON_LIBS)
 	$(LINK) $^ $(LIBS) -o $@
+NOMALLOC = $(BUILD)/tests/fault/nomalloc.so
+$(NOMALLOC): tests/fault/nomalloc.c
+	@mkdir -p $(@D)
+	@echo "link $@" && $(CC) $(CFLAGS) -O1 -fno-builtin -fPIC -shared $< -o $@
 .SECONDARY:
 
 tests: all $(UNIT_TESTS) $(TROUBLE) $(EMULATOR_LIB)
@@ -139,6 +161,7 @@ tests: all $(UNIT_TESTS) $(TROUBLE) $(EMULATOR_LIB)
 DEPS = gcc g++ libc6-dev libgomp1 make pkg-config libmsgpack-dev liblmdb-dev libjpeg62-turbo-dev libpng-dev libwebp-dev libarchive-dev libjansson-dev \
 	libpcre2-dev libutf8proc-dev zlib1g-dev libzmq3-dev libmicrohttpd-dev libpango1.0-dev libcld2-dev \
 	fonts-noto-color-emoji unicode-data unicode-cldr-core libcmocka-dev procps valgrind python3-venv
+DEPS_TEST = libopenmpi-dev openmpi-bin
 DEPS_BENCH = libopenblas-pthread-dev
 DEPS_LINT = clang-format clang-tidy cppcheck
 deps:
@@ -149,7 +172,8 @@ demo demo-full: deps
 	@$(MAKE) --no-print-directory -s -j2 all
 	@./pipelines/demo.sh $@
 
-check: deps
+check:
+	@./tests/deps.sh $(DEPS) $(DEPS_TEST)
 	@$(MAKE) --no-print-directory -s -j2 tests
 	@$(MAKE) --no-print-directory -s -j2 tests SANITIZE=1
 	@./tests/run.sh
@@ -187,18 +211,18 @@ fuzz: $(FUZZERS)
 
 # The long lists of faults: most of an hour.
 fault: deps
-	@$(MAKE) --no-print-directory -s -j2 all $(TROUBLE)
+	@$(MAKE) --no-print-directory -s -j2 all $(TROUBLE) $(NOMALLOC) $(BUILD)/tests/unit/common/test_link_relay
 	@./tests/fault/run.sh long
 
 SOURCES = $(shell git ls-files '*.c' '*.cc' '*.h')
 lint:
-	@./tests/deps.sh $(DEPS) $(DEPS_LINT)
+	@./tests/deps.sh $(DEPS) $(DEPS_TEST) $(DEPS_LINT)
 	clang-format --dry-run --Werror $(SOURCES)
 	cppcheck -q -j2 --enable=warning,portability,performance --inline-suppr --suppress=missingInclude --suppress=unknownMacro --error-exitcode=1 -I. -DISA=avx2 $(SOURCES)
 	@$(MAKE) --no-print-directory tidy
 
-TIDY = $(patsubst %,$(BUILD)/tidy/%.ok,$(filter %.c %.cc,$(SOURCES)))
-TIDY_FLAGS = -D_GNU_SOURCE -DISA=avx2 -march=x86-64-v3 -I. $(PKG_CFLAGS)
+TIDY = $(patsubst %,$(BUILD)/tidy/%.ok,$(filter-out $(if $(wildcard $(CUDA)/include/nccl.h),,%_nccl.c),$(filter %.c %.cc,$(SOURCES))))
+TIDY_FLAGS = -D_GNU_SOURCE -DISA=avx2 -march=x86-64-v3 -I. $(PKG_CFLAGS) $(shell pkg-config --cflags ompi-c) -isystem $(CUDA)/include
 tidy: $(TIDY)
 $(BUILD)/tidy/%.c.ok: %.c .clang-tidy
 	@mkdir -p $(@D)
@@ -217,7 +241,7 @@ install: all
 	install $(FRONT) $(STAGE_BINS) $(PIPE_BINS) $(DESTDIR)$(PREFIX)/bin
 	$(if $(CUDA_LIB),install -D -t $(DESTDIR)$(PREFIX)/lib $(CUDA_LIB))
 
-.PHONY: all cuda tests fault benches deps demo demo-full check bench fuzz lint tidy install clean
+.PHONY: all cuda comm tests fault benches deps demo demo-full check bench fuzz lint tidy install clean
 clean:
 	rm -rf build
 

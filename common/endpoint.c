@@ -40,22 +40,43 @@ static const char *rest_of(const char *uri, const char *scheme)
     return strncmp(uri, scheme, len) == 0 && uri[len] == ':' ? uri + len + 1 : NULL;
 }
 
+static void *refuse_empty(const char *uri)
+{
+    err_set(ERR_USAGE, "%s: the part behind '%.*s' is missing", uri, (int)strcspn(uri, ":") + 1, uri);
+    return NULL;
+}
+
+/* Finds the kind whose scheme a URI has and what stands behind it; NULL with a usage error. */
+static const struct source_kind *source_kind_of(const char *uri, const char **rest)
+{
+    for (const struct source_kind *const *kind = source_kinds; *kind; kind++)
+        if ((*rest = rest_of(uri, (*kind)->scheme)) != NULL)
+            return **rest ? *kind : refuse_empty(uri);
+    err_set(ERR_USAGE, "%s: no kind of source; " SOURCE_KINDS, uri);
+    return NULL;
+}
+
+static const struct sink_kind *sink_kind_of(const char *uri, const char **rest)
+{
+    for (const struct sink_kind *const *kind = sink_kinds; *kind; kind++)
+        if ((*rest = rest_of(uri, (*kind)->scheme)) != NULL)
+            return **rest ? *kind : refuse_empty(uri);
+    err_set(ERR_USAGE, "%s: no kind of sink; " SINK_KINDS, uri);
+    return NULL;
+}
+
 int source_open(struct source **s, const char *uri, const struct source_options *options)
 {
-    for (const struct source_kind *const *kind = source_kinds; *kind; kind++) {
-        const char *rest = rest_of(uri, (*kind)->scheme);
-        if (rest == NULL)
-            continue;
-        void *self = NULL;
-        if (*rest == 0)
-            return err_set(ERR_USAGE, "%s: the part behind '%s:' is missing", uri, (*kind)->scheme);
-        if ((*kind)->open(&self, rest, options) < 0)
-            return err_wrap("cannot read from %s", uri);
-        *s = xmalloc(sizeof **s);
-        **s = (struct source){*kind, self, options->from};
-        return 0;
-    }
-    return err_set(ERR_USAGE, "%s: no kind of source; " SOURCE_KINDS, uri);
+    const char *rest;
+    const struct source_kind *kind = source_kind_of(uri, &rest);
+    void *self = NULL;
+    if (kind == NULL)
+        return -1;
+    if (kind->open(&self, rest, options) < 0)
+        return err_wrap("cannot read from %s", uri);
+    *s = xmalloc(sizeof **s);
+    **s = (struct source){kind, self, options->from};
+    return 0;
 }
 
 int source_next(struct source *s, struct record *r)
@@ -129,22 +150,26 @@ void source_close(struct source **s)
     *s = NULL;
 }
 
+int sink_check(const char *uri, bool *marks)
+{
+    const char *rest;
+    const struct sink_kind *kind = sink_kind_of(uri, &rest);
+    *marks = kind && kind->mark;
+    return kind ? 0 : -1;
+}
+
 int sink_open(struct sink **s, const char *uri, const struct sink_options *options)
 {
-    for (const struct sink_kind *const *kind = sink_kinds; *kind; kind++) {
-        const char *rest = rest_of(uri, (*kind)->scheme);
-        if (rest == NULL)
-            continue;
-        void *self = NULL;
-        if (*rest == 0)
-            return err_set(ERR_USAGE, "%s: the part behind '%s:' is missing", uri, (*kind)->scheme);
-        if ((*kind)->open(&self, rest, options) < 0)
-            return err_wrap("cannot write to %s", uri);
-        *s = xmalloc(sizeof **s);
-        **s = (struct sink){*kind, self, options->keep_rejects};
-        return 0;
-    }
-    return err_set(ERR_USAGE, "%s: no kind of sink; " SINK_KINDS, uri);
+    const char *rest;
+    const struct sink_kind *kind = sink_kind_of(uri, &rest);
+    void *self = NULL;
+    if (kind == NULL)
+        return -1;
+    if (kind->open(&self, rest, options) < 0)
+        return err_wrap("cannot write to %s", uri);
+    *s = xmalloc(sizeof **s);
+    **s = (struct sink){kind, self, options->keep_rejects};
+    return 0;
 }
 
 int sink_put(struct sink *s, const struct record *r)
@@ -167,11 +192,6 @@ bool sink_is_durable(const struct sink *s)
 int sink_stop(struct sink *s)
 {
     return s->kind->stop(s->self);
-}
-
-bool sink_has_marks(const struct sink *s)
-{
-    return s->kind->mark != NULL;
 }
 
 int sink_mark(struct sink *s, uint64_t ticket)

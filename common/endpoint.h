@@ -71,6 +71,9 @@ void source_acknowledge(void *source, uint64_t ticket); /* and is stored; from a
 void source_fail(struct source *s, bool permanent, const char *why); /* the present batch failed */
 void source_leave(struct source *s);                                 /* wants no more, gives back what was not passed */
 
+/* Before it is opened, which may create it: whether the URI names a kind, and whether that can say when records are
+ * stored (sink_mark). 0 or -1. */
+int sink_check(const char *uri, bool *marks);
 int sink_open(struct sink **s, const char *uri, const struct sink_options *options);
 int sink_put(struct sink *s, const struct record *r);
 /* Makes everything durable and writes the end mark where the kind has one. Call it on success only. */
@@ -79,8 +82,7 @@ bool sink_is_durable(const struct sink *s);
 uint64_t sink_done(const struct sink *s); /* ids below it are kept already; 0 where that is not known */
 /* Instead of sink_finish, for durable kinds, when the input did not come to its end: keeps what is whole. */
 int sink_stop(struct sink *s);
-/* What was put since the last mark goes under `ticket`. 0 or -1. Kinds that cannot say when it is stored have none. */
-bool sink_has_marks(const struct sink *s);
+/* What was put since the last mark goes under `ticket`. 0 or -1. Only for kinds with marks. */
 int sink_mark(struct sink *s, uint64_t ticket);
 int sink_sync(struct sink *s);                   /* nothing more comes at present: store what waits */
 void sink_total(struct sink *s, uint64_t total); /* before sink_finish: ids of the whole input */

@@ -1,5 +1,5 @@
 /* Pictures in memory: cropping, resizing by area and by Pillow's bicubic filter. */
-#include "common/image.h"
+#include "common/image_private.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,24 +45,18 @@ void image_paste(struct image *canvas, const struct image *im, int x, int y)
                im->rgb + ((size_t)row * im->width + x0) * 3, (size_t)(x1 - x0) * 3);
 }
 
-/* One axis of an area resize: output i is the mean over [start + i * step, start + (i + 1) * step). */
-struct span {
-    int first, count;
-    float *weight; /* [count], sum 1 */
-};
-
-static struct span *area_spans(double start, double length, int in, int out)
+struct image_span *image_spans(double start, double length, int in, int out)
 {
     double step = length / out;
     int most = (int)ceil(step) + 2;
-    struct span *s = xmalloc((size_t)out * sizeof *s + (size_t)out * most * sizeof(float));
+    struct image_span *s = xmalloc((size_t)out * sizeof *s + (size_t)out * most * sizeof(float));
     float *weights = (float *)(s + out);
     for (int i = 0; i < out; i++) {
         double a = fmax(0, start + i * step), b = fmin(in, start + (i + 1) * step);
         int first = (int)a < in ? (int)a : in - 1, last = (int)ceil(b) - 1;
         if (last < first)
             last = first;
-        s[i] = (struct span){first, last - first + 1, weights + (size_t)i * most};
+        s[i] = (struct image_span){first, last - first + 1, weights + (size_t)i * most};
         double sum = 0;
         for (int p = first; p <= last; p++)
             sum += fmax(1e-9, fmin(b, p + 1) - fmax(a, p));
@@ -82,7 +76,7 @@ static void add_line(float *restrict sum, const uint8_t *restrict line, float we
 void image_resize_area(const struct image *in, double x, double y, double w, double h, int out_w, int out_h,
                        struct image *out)
 {
-    struct span *cols = area_spans(x, w, in->width, out_w), *rows = area_spans(y, h, in->height, out_h);
+    struct image_span *cols = image_spans(x, w, in->width, out_w), *rows = image_spans(y, h, in->height, out_h);
     int left = cols[0].first, right = cols[out_w - 1].first + cols[out_w - 1].count;
     size_t wide = (size_t)(right - left) * 3;
     float *sum = xmalloc(wide * sizeof *sum);

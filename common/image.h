@@ -1,6 +1,6 @@
 /*
  * Pictures: 8-bit RGB, rows top to bottom, no padding. JPEG through libjpeg-turbo, PNG through libpng, WebP
- * through libwebp. A camera's orientation (EXIF, in JPEG) is applied; ICC profiles are ignored: values count as sRGB.
+ * through libwebp. A camera's orientation (EXIF) is applied; ICC profiles are ignored: values count as sRGB.
  * Transparent parts are on white. Refused: animations, more than 8 bits a channel, anything cut short or damaged.
  */
 #ifndef ATELIER_COMMON_IMAGE_H
@@ -24,7 +24,8 @@ void image_alloc(struct image *im, int width, int height); /* undefined content 
 int image_size(const void *data, size_t len, int *width, int *height);
 
 /* Decodes to RGB; any libjpeg warning (truncation, bad data) is an error; scans are counted (100 at most).
- * `max_pixels`: 0 for the default. `scale_down`: 1, 2, 4 or 8, libjpeg's reduced decoding (ignored elsewhere). 0 or -1.
+ * `max_pixels`: 0 for the default. `scale_down`: 1, 2, 4 or 8, libjpeg's reduced decoding, to width / scale_down x
+ * height / scale_down rounded down (ignored elsewhere). 0 or -1.
  */
 int image_decode(struct image *im, const void *data, size_t len, uint64_t max_pixels, int scale_down);
 

@@ -4,11 +4,8 @@
 #include "common/err.h"
 #include "common/image_private.h"
 #include <setjmp.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <jpeglib.h> /* needs stdio.h before it */
 
 #define JPEG_MAX_SCANS 100 /* a progressive file can claim thousands, each costing a pass over the picture */
 
@@ -51,59 +48,13 @@ static void jpeg_guard_init(struct jpeg_guard *g)
     g->text[0] = 0;
 }
 
-static unsigned exif_number(const uint8_t *p, int bytes, bool little)
+static int orientation_of(const struct jpeg_decompress_struct *d)
 {
-    unsigned value = 0;
-    for (int i = 0; i < bytes; i++)
-        value = value << 8 | p[little ? bytes - 1 - i : i];
-    return value;
-}
-
-/* The orientation that a camera noted, 1 .. 8 (EXIF 2.3, 4.6.4); 1 where there is none or it makes no sense. */
-static int exif_orientation(const struct jpeg_decompress_struct *d)
-{
-    enum { HEADER = 6, ENTRY = 12, TAG = 0x0112, SHORT = 3 };
-    const struct jpeg_marker_struct *m = d->marker_list;
-    while (m && (m->marker != JPEG_APP0 + 1 || m->data_length < HEADER + 8 || memcmp(m->data, "Exif\0", HEADER) != 0))
-        m = m->next;
-    if (!m)
-        return 1;
-    const uint8_t *tiff = m->data + HEADER;
-    size_t len = m->data_length - HEADER;
-    bool little = tiff[0] == 'I';
-    size_t at = exif_number(tiff + 4, 4, little);
-    if (at > len - 2)
-        return 1;
-    size_t entries = exif_number(tiff + at, 2, little);
-    for (at += 2; entries > 0 && at + ENTRY <= len; entries--, at += ENTRY) {
-        if (exif_number(tiff + at, 2, little) != TAG || exif_number(tiff + at + 2, 2, little) != SHORT)
-            continue;
-        unsigned value = exif_number(tiff + at + 8, 2, little);
-        return value >= 1 && value <= 8 ? (int)value : 1;
-    }
+    enum { HEADER = 6 };
+    for (const struct jpeg_marker_struct *m = d->marker_list; m; m = m->next)
+        if (m->marker == JPEG_APP0 + 1 && m->data_length >= HEADER && memcmp(m->data, "Exif\0", HEADER) == 0)
+            return exif_orientation(m->data + HEADER, m->data_length - HEADER);
     return 1;
-}
-
-/* Turns and mirrors, so that the first row is at the top. */
-static void orient(struct image *im, int orientation)
-{
-    if (orientation == 1)
-        return;
-    int width = im->width, height = im->height;
-    bool swap = orientation >= 5;
-    bool right = orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
-    bool bottom = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
-    struct image to;
-    image_alloc(&to, swap ? height : width, swap ? width : height);
-    for (int y = 0; y < to.height; y++)
-        for (int x = 0; x < to.width; x++) {
-            int column = swap ? y : x, row = swap ? x : y;
-            column = right ? width - 1 - column : column;
-            row = bottom ? height - 1 - row : row;
-            memcpy(to.rgb + ((size_t)y * to.width + x) * 3, im->rgb + ((size_t)row * width + column) * 3, 3);
-        }
-    image_free(im);
-    *im = to;
 }
 
 static void read_header(struct jpeg_decompress_struct *d, const void *data, size_t len)
@@ -125,7 +76,7 @@ int jpeg_size(const void *data, size_t len, int *width, int *height)
         return err_set(ERR_DATA, "JPEG: %s", g.text);
     }
     read_header(&d, data, len);
-    bool swap = exif_orientation(&d) >= 5;
+    bool swap = orientation_of(&d) >= 5;
     *width = (int)(swap ? d.image_height : d.image_width);
     *height = (int)(swap ? d.image_width : d.image_height);
     jpeg_destroy_decompress(&d);
@@ -146,23 +97,25 @@ static void cmyk_to_rgb(uint8_t *row, int n, bool inverted)
 
 /* The part of the reduced picture that is read, and what is wanted of it: for a square, a part that begins and ends
  * within pixels. The library may begin further left and end further right. */
-struct window {
+struct part {
     JDIMENSION top, width, height;
     JDIMENSION before;                /* columns that come and are not wanted */
     double left_part, top_part, side; /* of the square, in pixels of the window */
 };
 
-static struct window whole_window(const struct jpeg_decompress_struct *d)
+/* Reduced pixels that are partly beyond the picture's far edges are left out: a crop would take them for whole ones. */
+static struct part whole_part(const struct jpeg_decompress_struct *d, int scale_down)
 {
-    return (struct window){.width = d->output_width, .height = d->output_height};
+    JDIMENSION by = (JDIMENSION)scale_down, width = d->image_width / by, height = d->image_height / by;
+    return (struct part){.width = width ? width : 1, .height = height ? height : 1};
 }
 
-static struct window square_window(struct jpeg_decompress_struct *d, int scale_down)
+static struct part square_part(struct jpeg_decompress_struct *d, int scale_down)
 {
     JDIMENSION width = d->image_width, height = d->image_height, by = (JDIMENSION)scale_down;
     JDIMENSION side = width < height ? width : height, x = (width - side) / 2, y = (height - side) / 2;
     JDIMENSION left = x / by, right = (x + side + by - 1) / by;
-    struct window w = {.top = y / by, .width = right - left, .height = (y + side + by - 1) / by - y / by};
+    struct part w = {.top = y / by, .width = right - left, .height = (y + side + by - 1) / by - y / by};
     w.left_part = (double)x / by - left;
     w.top_part = (double)y / by - w.top;
     w.side = (double)side / by;
@@ -174,7 +127,7 @@ static struct window square_window(struct jpeg_decompress_struct *d, int scale_d
 }
 
 /* Rows of the window to `pixels`; `row` has room for one of what the library gives, in four colours. */
-static void read_window(struct jpeg_decompress_struct *d, const struct window *w, uint8_t *pixels, uint8_t *row)
+static void read_part(struct jpeg_decompress_struct *d, const struct part *w, uint8_t *pixels, uint8_t *row)
 {
     bool cmyk = d->out_color_space == JCS_CMYK;
     bool direct = !cmyk && d->output_width == w->width;
@@ -215,18 +168,23 @@ int jpeg_decode(struct image *im, const void *data, size_t len, uint64_t limit, 
     read_header(&d, data, len);
     if (image_check_pixels(d.image_width, d.image_height, limit))
         goto fail;
+    int orientation = orientation_of(&d);
+    if (plan->square > 0 && plan->scale_down > 1 && scans_square(im, &d, data, len, plan->scale_down, plan->square)) {
+        jpeg_destroy_decompress(&d);
+        image_orient(im, orientation);
+        return 0;
+    }
     bool cmyk = d.jpeg_color_space == JCS_CMYK || d.jpeg_color_space == JCS_YCCK;
     d.out_color_space = cmyk ? JCS_CMYK : JCS_RGB;
     d.scale_num = 1;
     d.scale_denom = (unsigned)plan->scale_down;
-    int orientation = exif_orientation(&d);
     jpeg_start_decompress(&d);
     row = mem_try((size_t)d.output_width * 4, limit * 4, "picture row");
-    struct window w = plan->square > 0 ? square_window(&d, plan->scale_down) : whole_window(&d);
+    struct part w = plan->square > 0 ? square_part(&d, plan->scale_down) : whole_part(&d, plan->scale_down);
     pixels = row ? mem_try((size_t)w.width * w.height * 3, limit * 3, "picture") : NULL;
     if (!pixels)
         goto fail;
-    read_window(&d, &w, pixels, row);
+    read_part(&d, &w, pixels, row);
     jpeg_finish_decompress(&d);
     jpeg_destroy_decompress(&d);
     free(row);
@@ -237,7 +195,7 @@ int jpeg_decode(struct image *im, const void *data, size_t len, uint64_t limit, 
     } else {
         *im = read;
     }
-    orient(im, orientation);
+    image_orient(im, orientation);
     return 0;
 fail:
     jpeg_destroy_decompress(&d);

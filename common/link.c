@@ -10,6 +10,7 @@
 #include "common/link_private.h"
 #include "common/log.h"
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -23,6 +24,9 @@
 #define FEEDER_SILENCE_SECONDS 30.0 /* a worker that binds forgets a feeder */
 #define MAX_MESSAGES 4096           /* taken before timers are looked at */
 #define MAX_REFUSALS_SHOWN 5
+#define ALONE_SECONDS 10.0     /* until it is said that nobody is there */
+#define MAPPED_BYTES (4 << 20) /* allocations from which on malloc asks the kernel for each */
+#define KEPT_BYTES (32 << 20)  /* free memory that malloc keeps: with 2 MB it took longer than sending */
 
 static uint64_t random_number(void)
 {
@@ -85,6 +89,8 @@ int link_open(struct link **out, const char *uri, const struct link_options *opt
     l->run = xstrdup(options->run ? options->run : "");
     l->credit_items = options->credit_items;
     l->credit_bytes = options->credit_bytes;
+    mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES);
+    mallopt(M_TRIM_THRESHOLD, KEPT_BYTES);
     if (attach(l, options) < 0) {
         link_close(out);
         return -1;
@@ -361,6 +367,25 @@ static void watch_silence(struct link *l, double now)
     }
 }
 
+void link_flush(struct link *l, double now)
+{
+    if (l->role == LINK_FEEDER)
+        feed_service(l, now);
+    else
+        work_service(l, now);
+}
+
+/* A wrong address waits as a slow start does. */
+static void watch_peers(struct link *l, double now)
+{
+    if (l->counts.peers > 0 || l->alone == 0) {
+        l->alone = now;
+    } else if (!l->alone_said && now - l->alone >= ALONE_SECONDS) {
+        log_warn("%s: nobody has %s for %.0f s; waiting", l->uri, l->binds ? "connected" : "answered", ALONE_SECONDS);
+        l->alone_said = true;
+    }
+}
+
 int link_service(struct link *l, double now)
 {
     /* Whoever was stopped itself has heard nobody meanwhile. */
@@ -374,12 +399,10 @@ int link_service(struct link *l, double now)
     struct link_peer *only = l->peers[0];
     if (!l->binds && !only->greeted && (only->unreachable || now - only->spoke >= LINK_HEARTBEAT_SECONDS))
         say_hello(l, only);
-    if (l->role == LINK_FEEDER)
-        feed_service(l, now);
-    else
-        work_service(l, now);
+    link_flush(l, now);
     l->counts.peers = 0;
     for (size_t i = 0; i < l->peer_count; i++)
         l->counts.peers += l->peers[i]->greeted;
+    watch_peers(l, now);
     return l->refused || l->stuck ? -1 : 0;
 }

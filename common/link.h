@@ -47,13 +47,16 @@ void *link_socket(const struct link *l);
 /* Takes all messages that came and does what is due. 0, or -1: the other end refused this one, or a record can neither
  * be processed nor rejected. */
 int link_service(struct link *l, double now);
+/* Sends what is due, and takes nothing: for the moment before a wait. */
+void link_flush(struct link *l, double now);
 
 /* Makes a message of the buffer's bytes, which become its own. */
 void link_body(zmq_msg_t *message, struct buf *bytes);
 
-/* Feeder. The body (of DATA, link_wire.h) becomes the link's. link_seal ends what was fed since the one before under
- * one ticket, which comes back when all of it is acknowledged: nothing at once. */
-void link_feed(struct link *l, zmq_msg_t *body, uint32_t items);
+/* Feeder. The body (of DATA, link_wire.h) becomes the link's; `sum`, its checksum, is 0 where it is not known.
+ * link_seal ends what was fed since the one before under one ticket, which comes back when all of it is acknowledged:
+ * nothing at once. */
+void link_feed(struct link *l, zmq_msg_t *body, uint32_t items, uint32_t sum);
 void link_seal(struct link *l, uint64_t ticket);
 bool link_next_settled(struct link *l, uint64_t *ticket);
 /* All was fed and acknowledged: from now on peers are told so. */
@@ -63,7 +66,7 @@ bool link_end_is_told(const struct link *l, double now); /* to all, or long enou
 /* Worker. */
 struct link_batch {
     uint64_t ticket; /* names it below */
-    uint32_t items;
+    uint32_t items, sum;
     zmq_msg_t body; /* the caller's to close */
 };
 bool link_take(struct link *l, struct link_batch *batch);

@@ -24,14 +24,15 @@
 #define CUT_BYTES ((size_t)32 << 20) /* of what came of one batch */
 #define BATCH_SECONDS 0.1
 #define IDLE_MS 20
+#define IDLE_SECONDS 1.0 /* until that nothing comes is said again */
 #define STOP_SECONDS 5.0 /* for what is on its way, after a signal */
 
 struct link_source {
     struct link_port *port;
     struct link_batch batch;
     struct link_records records;
-    bool open; /* a batch is being read */
-    bool idle; /* was said */
+    bool open;   /* a batch is being read */
+    double idle; /* when that nothing comes was said; 0: something came since */
     uint64_t total;
 };
 
@@ -65,12 +66,13 @@ static int take_batch(struct link_source *s)
             return err_set(ERR_AGAIN, "the link was left after a signal");
         if (link_port_has_ended(s->port, &s->total))
             return SOURCE_END;
-        if (!s->idle) {
-            s->idle = true;
+        double now = stage_clock();
+        if (now - s->idle >= IDLE_SECONDS) {
+            s->idle = now;
             return SOURCE_IDLE;
         }
     }
-    s->idle = false;
+    s->idle = 0;
     s->open = true;
     s->records.at = zmq_msg_data(&s->batch.body);
     s->records.end = s->records.at + zmq_msg_size(&s->batch.body);

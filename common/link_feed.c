@@ -44,11 +44,13 @@ static void wait_first(struct link *l, struct feed_batch *b)
     l->counts.pending_bytes += b->bytes;
 }
 
-static struct feed_batch *add_batch(struct link *l, zmq_msg_t *body, uint32_t items, struct feed_origin *origin)
+static struct feed_batch *add_batch(struct link *l, zmq_msg_t *body, uint32_t items, uint32_t sum,
+                                    struct feed_origin *origin)
 {
     struct feed_batch *b = xcalloc(1, sizeof *b);
     b->number = link_ring_add(&l->batches, b);
     b->items = items;
+    b->sum = sum;
     b->bytes = zmq_msg_size(body);
     b->origin = origin;
     b->body = *body;
@@ -58,13 +60,13 @@ static struct feed_batch *add_batch(struct link *l, zmq_msg_t *body, uint32_t it
     return b;
 }
 
-void link_feed(struct link *l, zmq_msg_t *body, uint32_t items)
+void link_feed(struct link *l, zmq_msg_t *body, uint32_t items, uint32_t sum)
 {
     if (l->filling == NULL) {
         l->filling = xcalloc(1, sizeof *l->filling);
         l->filling->open = 1;
     }
-    struct feed_batch *b = add_batch(l, body, items, l->filling);
+    struct feed_batch *b = add_batch(l, body, items, sum, l->filling);
     append(&l->pending, b);
     l->counts.pending_items += items;
     l->counts.pending_bytes += b->bytes;
@@ -148,7 +150,7 @@ static void split(struct link *l, struct feed_batch *b)
         struct buf bytes = {0};
         link_record_copy(&bytes, data, len);
         link_body(&body, &bytes);
-        struct feed_batch *one = add_batch(l, &body, 1, b->origin);
+        struct feed_batch *one = add_batch(l, &body, 1, 0, b->origin);
         one->failures = LINK_SPLIT_FAILURES;
         append(&parts, one);
     }
@@ -180,6 +182,7 @@ static int poison(struct link *l, struct feed_batch *b, const char *why)
         l->counts.open_bytes += body.len - b->bytes;
         l->counts.poisoned++;
         b->bytes = body.len;
+        b->sum = 0;
         b->failures = 0;
         zmq_msg_close(&b->body);
         link_body(&b->body, &body);
@@ -243,15 +246,14 @@ static void take_ping(struct link *l, struct link_peer *peer, const struct link_
         before = b->previous;
         if (!b->named && b->sequence <= head->sequence) {
             take_back(peer, b);
-            peer->used_items -= b->items;
-            peer->used_bytes -= b->bytes;
             l->counts.resent++;
             wait_first(l, b);
         }
         b->named = false;
     }
-    struct link_head pong = {.type = LINK_PONG, .sequence = peer->sequence};
-    link_send(l, peer, pong, NULL, 0);
+    unsigned char sent[LINK_SENT_BYTES];
+    link_sent_pack(sent, &peer->sent);
+    link_send(l, peer, (struct link_head){.type = LINK_PONG, .sequence = peer->sequence}, sent, sizeof sent);
 }
 
 static void take_nack(struct link *l, struct link_peer *peer, struct feed_batch *b, zmq_msg_t *body)
@@ -306,8 +308,8 @@ void feed_receive(struct link *l, struct link_peer *peer, const struct link_head
 
 static bool has_credit(const struct link_peer *p)
 {
-    return p->greeted && !p->unreachable && !p->leaves && p->used_items < p->granted_items &&
-           p->used_bytes < p->granted_bytes;
+    return p->greeted && !p->unreachable && !p->leaves && p->sent.items < p->granted_items &&
+           p->sent.bytes < p->granted_bytes;
 }
 
 /* Who gets a batch: of those with credit the one that has least to do; NULL: nobody now. A record that is tried alone
@@ -333,8 +335,12 @@ static bool hand_out(struct link *l, struct feed_batch *b, struct link_peer *pee
     zmq_msg_copy(&copy, &b->body);
     b->attempt++;
     b->sequence = peer->sequence + 1;
-    struct link_head head = {
-        .type = LINK_DATA, .batch = b->number, .attempt = b->attempt, .items = b->items, .sequence = b->sequence};
+    struct link_head head = {.type = LINK_DATA,
+                             .batch = b->number,
+                             .attempt = b->attempt,
+                             .items = b->items,
+                             .sequence = b->sequence,
+                             .sum = b->sum};
     if (!link_send_body(l, peer, head, &copy))
         return false;
     detach(&l->pending, b);
@@ -344,8 +350,8 @@ static bool hand_out(struct link *l, struct feed_batch *b, struct link_peer *pee
     b->holder = peer;
     b->named = b->passed = false;
     peer->sequence = b->sequence;
-    peer->used_items += b->items;
-    peer->used_bytes += b->bytes;
+    peer->sent.items += b->items;
+    peer->sent.bytes += b->bytes;
     peer->hand_items += b->items;
     return true;
 }

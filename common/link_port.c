@@ -3,6 +3,7 @@
  * comes of them it publishes under the lock.
  */
 #include "common/link_port.h"
+#include "common/crc32c.h"
 #include "common/err.h"
 #include "common/stage.h"
 #include "common/stage_counts.h"
@@ -22,7 +23,7 @@ enum order_kind { ORDER_FEED, ORDER_SEAL, ORDER_PASS, ORDER_ACK, ORDER_NACK, ORD
 
 struct order {
     enum order_kind kind;
-    uint32_t items;
+    uint32_t items, sum;
     uint64_t ticket; /* END: the total */
     zmq_msg_t body;
     enum link_nack nack;
@@ -56,7 +57,7 @@ static void carry_out(struct link_port *p, struct order *o)
 {
     switch (o->kind) {
     case ORDER_FEED:
-        link_feed(p->link, &o->body, o->items);
+        link_feed(p->link, &o->body, o->items, o->sum);
         break;
     case ORDER_SEAL:
         link_seal(p->link, o->ticket);
@@ -264,6 +265,7 @@ static bool is_full(const struct link_port *p)
 
 int link_port_feed(struct link_port *p, zmq_msg_t *body, uint32_t items)
 {
+    uint32_t sum = crc32c(0, zmq_msg_data(body), zmq_msg_size(body)); /* the port's thread is to be quick */
     pthread_mutex_lock(&p->lock);
     while (is_full(p) && !p->failed && !stage_stopping())
         wait_change(p, WAIT_MS);
@@ -271,7 +273,7 @@ int link_port_feed(struct link_port *p, zmq_msg_t *body, uint32_t items)
     if (rc == 0) {
         p->ordered_items += items;
         p->ordered_bytes += zmq_msg_size(body);
-        order(p, &(struct order){.kind = ORDER_FEED, .items = items, .body = *body});
+        order(p, &(struct order){.kind = ORDER_FEED, .items = items, .sum = sum, .body = *body});
     } else {
         zmq_msg_close(body);
     }

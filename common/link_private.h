@@ -26,7 +26,7 @@ struct feed_list {
 /* One batch of a feeder, from link_feed until its acknowledgement. */
 struct feed_batch {
     uint64_t number, sequence; /* sequence: of its DATA in the holder's session */
-    uint32_t attempt, failures, items;
+    uint32_t attempt, failures, items, sum;
     size_t bytes;
     bool passed, named;         /* by its holder's last PING */
     struct link_peer *holder;   /* NULL: pending */
@@ -45,7 +45,7 @@ struct feed_origin {
 enum hold_state { HOLD_ARRIVED, HOLD_DROPPED, HOLD_TAKEN, HOLD_PASSED };
 struct hold {
     uint64_t ticket, number; /* here; at the feeder */
-    uint32_t attempt, items;
+    uint32_t attempt, items, sum;
     size_t bytes;
     enum hold_state state;
     struct link_peer *peer; /* NULL: its session is over */
@@ -65,15 +65,18 @@ struct link_peer {
     bool end_said;       /* worker: by this feeder */
 
     /* A feeder's view of a worker. */
-    uint64_t granted_items, granted_bytes, used_items, used_bytes, sequence;
+    uint64_t granted_items, granted_bytes, sequence;
+    struct link_sent sent;
     uint64_t hand_items; /* held and not passed on */
     struct feed_list held;
 
     /* A worker's view of a feeder. */
     uint64_t released_items, released_bytes; /* no longer in hand, since the session began */
+    uint64_t lost_items, lost_bytes;         /* never came: their credit comes back too */
     uint64_t announced_items, announced_bytes;
     uint64_t received; /* sequence of the last DATA */
-    uint64_t hands;    /* batches not passed on */
+    struct link_sent came;
+    uint64_t hands; /* batches not passed on */
     bool ping_due;
     struct hold *first, *last;
 };
@@ -88,6 +91,8 @@ struct link {
     size_t peer_count;
     struct link_counts counts;
     double serviced;
+    double alone; /* since when, or the last time that it was not */
+    bool alone_said;
     uint64_t credit_items, credit_bytes;
     bool refused; /* by the other end: the error is set */
 

@@ -49,7 +49,7 @@ void link_head_pack(const struct link_head *head, const void *body, size_t body_
     put32(out + 32, head->attempt);
     put32(out + 36, head->items);
     put32(out + 40, (uint32_t)body_len);
-    put32(out + 44, crc32c(0, body, body_len));
+    put32(out + 44, head->sum ? head->sum : crc32c(0, body, body_len));
     put32(out + 48, crc32c(0, out, 48));
 }
 
@@ -76,6 +76,8 @@ static bool is_body(const struct link_head *h, const unsigned char *body, size_t
         return h->items > 0 && is_records(h->items, body, len);
     case LINK_PING:
         return len % LINK_HELD_BYTES == 0;
+    case LINK_PONG:
+        return len == LINK_SENT_BYTES;
     default:
         return len == 0;
     }
@@ -95,10 +97,11 @@ int link_head_unpack(struct link_head *head, const void *data, size_t len, const
                                .batch = get64(at + 16),
                                .sequence = get64(at + 24),
                                .attempt = get32(at + 32),
-                               .items = get32(at + 36)};
+                               .items = get32(at + 36),
+                               .sum = get32(at + 44)};
     if (head->type < LINK_HELLO || head->type > LINK_END)
         return err_set(ERR_DATA, "a message of type %d, which is unknown", (int)head->type);
-    if (body_len > LINK_MAX_BODY_BYTES || get32(at + 40) != body_len || get32(at + 44) != crc32c(0, body, body_len))
+    if (body_len > LINK_MAX_BODY_BYTES || get32(at + 40) != body_len || head->sum != crc32c(0, body, body_len))
         return err_set(ERR_DATA, "a message with a damaged body");
     if (!is_body(head, body, body_len))
         return err_set(ERR_DATA, "a message of type %d with a malformed body", (int)head->type);
@@ -148,4 +151,15 @@ void link_held_pack(struct buf *body, const struct link_held *held)
 void link_held_unpack(struct link_held *held, const unsigned char *at)
 {
     *held = (struct link_held){get64(at), at[8] != 0};
+}
+
+void link_sent_pack(unsigned char *at, const struct link_sent *sent)
+{
+    put64(at, sent->items);
+    put64(at + 8, sent->bytes);
+}
+
+void link_sent_unpack(struct link_sent *sent, const unsigned char *at)
+{
+    *sent = (struct link_sent){get64(at), get64(at + 8)};
 }

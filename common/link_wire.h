@@ -7,7 +7,7 @@
 
 #include "common/record.h"
 
-#define LINK_VERSION 1
+#define LINK_VERSION 2
 #define LINK_HEAD_BYTES 52
 #define LINK_MAX_BODY_BYTES ((size_t)400 << 20) /* over the sum of a record's limits */
 #define LINK_MAX_TEXT_BYTES 1024                /* of a run's name or a reason */
@@ -20,7 +20,7 @@ enum link_type {
     LINK_ACK,       /* batch: all that came of it is stored */
     LINK_NACK,      /* batch, attempt; body: enum link_nack, why. batch 0: HELLO was refused */
     LINK_PING,      /* sequence: last DATA that came; body: the batches held */
-    LINK_PONG,      /* sequence: last DATA that was sent */
+    LINK_PONG,      /* sequence: last DATA that was sent; body: all that was sent since the session began */
     LINK_END,       /* batch: records of the whole input, which all are stored */
 };
 
@@ -34,6 +34,7 @@ struct link_head {
     enum link_type type;
     uint32_t attempt, items;
     uint64_t session, batch, sequence;
+    uint32_t sum; /* crc32c of the body; link_head_pack takes it, where it is not 0 */
 };
 
 void link_head_pack(const struct link_head *head, const void *body, size_t body_len, unsigned char *out);
@@ -62,5 +63,13 @@ struct link_held {
 #define LINK_HELD_BYTES 9
 void link_held_pack(struct buf *body, const struct link_held *held);
 void link_held_unpack(struct link_held *held, const unsigned char *at);
+
+/* The body of PONG. */
+struct link_sent {
+    uint64_t items, bytes;
+};
+#define LINK_SENT_BYTES 16
+void link_sent_pack(unsigned char *at, const struct link_sent *sent);
+void link_sent_unpack(struct link_sent *sent, const unsigned char *at);
 
 #endif

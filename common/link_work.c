@@ -64,6 +64,7 @@ static void take_data(struct link *l, struct link_peer *peer, const struct link_
     h->number = head->batch;
     h->attempt = head->attempt;
     h->items = head->items;
+    h->sum = head->sum;
     h->bytes = zmq_msg_size(body);
     h->peer = peer;
     h->ticket = link_ring_add(&l->holds, h);
@@ -71,6 +72,8 @@ static void take_data(struct link *l, struct link_peer *peer, const struct link_
     *(peer->last ? &peer->last->following : &peer->first) = h;
     peer->last = h;
     peer->received = head->sequence;
+    peer->came.items += h->items;
+    peer->came.bytes += h->bytes;
     peer->hands++;
     zmq_msg_init(&h->body);
     zmq_msg_move(&h->body, body);
@@ -89,19 +92,31 @@ static void take_data(struct link *l, struct link_peer *peer, const struct link_
     }
 }
 
+/* Messages come in order: what was sent before this and has not come was lost with a connection. The next heartbeat,
+ * which names it not, says so. */
+static void take_pong(struct link_peer *peer, const struct link_head *head, const zmq_msg_t *body)
+{
+    struct link_sent sent;
+    if (head->sequence < peer->received)
+        return;
+    link_sent_unpack(&sent, zmq_msg_data((zmq_msg_t *)body));
+    peer->lost_items = sent.items - peer->came.items;
+    peer->lost_bytes = sent.bytes - peer->came.bytes;
+    peer->ping_due = peer->ping_due || head->sequence > peer->received;
+    peer->received = head->sequence;
+}
+
 void work_receive(struct link *l, struct link_peer *peer, const struct link_head *head, zmq_msg_t *body)
 {
     switch (head->type) {
     case LINK_DATA:
-        take_data(l, peer, head, body);
+        if (head->sequence > peer->received)
+            take_data(l, peer, head, body);
+        else
+            l->counts.stale++; /* its credit was used once */
         break;
     case LINK_PONG:
-        /* Messages come in order: what was sent before this and has not come was lost with a connection. The next
-         * heartbeat, which names it not, says so. */
-        if (head->sequence > peer->received) {
-            peer->received = head->sequence;
-            peer->ping_due = true;
-        }
+        take_pong(peer, head, body);
         break;
     case LINK_END:
         if (!l->ended) {
@@ -131,7 +146,7 @@ bool link_take(struct link *l, struct link_batch *batch)
         h->state = HOLD_TAKEN;
         l->counts.pending_items -= h->items;
         l->counts.pending_bytes -= h->bytes;
-        *batch = (struct link_batch){.ticket = h->ticket, .items = h->items, .body = h->body};
+        *batch = (struct link_batch){.ticket = h->ticket, .items = h->items, .sum = h->sum, .body = h->body};
         return true;
     }
     return false;
@@ -195,7 +210,8 @@ static void send_ping(struct link *l, struct link_peer *peer, double now)
 /* Totals, so that one that is lost or comes late does no harm. */
 static void grant_credit(struct link *l, struct link_peer *peer, bool again)
 {
-    uint64_t items = peer->released_items + l->credit_items, bytes = peer->released_bytes + l->credit_bytes;
+    uint64_t items = peer->released_items + peer->lost_items + l->credit_items;
+    uint64_t bytes = peer->released_bytes + peer->lost_bytes + l->credit_bytes;
     bool grown = items - peer->announced_items >= (l->credit_items + 3) / 4 ||
                  bytes - peer->announced_bytes >= (l->credit_bytes + 3) / 4;
     if (l->retired || !(grown || again))

@@ -17,7 +17,7 @@
 #define REDRAW_SECONDS 0.2
 
 static const char *program;
-static bool json, on_terminal, progress_shown;
+static bool json, on_terminal, errors_only, progress_shown;
 static double progress_time;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -25,7 +25,12 @@ void log_open(const char *name, bool as_json)
 {
     program = name;
     json = as_json;
-    on_terminal = !json && isatty(STDERR_FILENO);
+    on_terminal = !json && !errors_only && isatty(STDERR_FILENO);
+}
+
+void log_errors_only(void)
+{
+    errors_only = true;
 }
 
 static void append_json(struct buf *line, const char *level, const char *message, size_t len)
@@ -55,7 +60,7 @@ static void say(const char *level, const char *mark, const char *format, va_list
     char *message;
     int len = vasprintf(&message, format, args);
     if (len < 0)
-        return;
+        mem_gone(0);
     if (program == NULL)
         program = program_invocation_short_name;
     struct buf line = {0};
@@ -78,6 +83,8 @@ static void say(const char *level, const char *mark, const char *format, va_list
 
 void log_info(const char *format, ...)
 {
+    if (errors_only)
+        return;
     va_list args;
     va_start(args, format);
     say("info", "", format, args);
@@ -86,6 +93,8 @@ void log_info(const char *format, ...)
 
 void log_warn(const char *format, ...)
 {
+    if (errors_only)
+        return;
     va_list args;
     va_start(args, format);
     say("warning", "warning: ", format, args);

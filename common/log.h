@@ -10,6 +10,9 @@
 /* Names the program in every line. Call once at the start of main. */
 void log_open(const char *program, bool json);
 
+/* Before log_open: only errors are said, for one of several processes that would all say the same. */
+void log_errors_only(void);
+
 void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));

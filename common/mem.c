@@ -4,6 +4,7 @@
 #include "common/mem.h"
 #include "common/err.h"
 #include <errno.h>
+#include <jansson.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -15,6 +16,12 @@ _Noreturn void mem_gone(size_t bytes)
 {
     fprintf(stderr, "%s: out of memory: %zu more bytes were refused\n", program_invocation_short_name, bytes);
     exit(ERR_AGAIN);
+}
+
+/* jansson without memory leaves things out, or calls the text damaged. */
+__attribute__((constructor)) static void guard_jansson(void)
+{
+    json_set_alloc_funcs(xmalloc, free);
 }
 
 void *xmalloc(size_t bytes)

@@ -44,7 +44,7 @@ RANDOM_INLINE float random_unit(uint32_t word)
 /* The streams of one seed; the second key word, so that no two uses share draws. */
 enum random_stream {
     RANDOM_INIT = 1, /* weights: hi = parameter index, lo = element / 4 */
-    RANDOM_GUMBEL,   /* hi = step, lo = element / 4 */
+    RANDOM_GUMBEL,   /* hi = picture of the run, lo = element / 4 */
     RANDOM_AUGMENT,  /* hi = sample position in training order, lo = draw */
     RANDOM_ORDER,    /* the permutation of training order */
     RANDOM_DROPOUT,  /* BPE dropout: hi = sample position, lo = draw */

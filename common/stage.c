@@ -10,22 +10,24 @@
 #include "common/stage_counts.h"
 #include "common/stage_options.h"
 #include <inttypes.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 static volatile sig_atomic_t stop_signal;
+static unsigned record_timeout; /* seconds that a record may take; 0: any time */
 
 struct stage_output {
-    const char *uri; /* --out */
+    const char *uri; /* --out; NULL: nothing is written */
     struct source *source;
     struct sink *sink;      /* NULL: a run that writes nothing */
     struct output *rejects; /* NULL: not asked for */
     struct stage_counts counts;
     bool counting_upstream;  /* a reject that is emitted now came as one from a stage before */
     bool sink_failed;        /* not the stage or its record */
-    unsigned timeout;        /* seconds that a record may take; 0: any time */
+    bool dry;                /* --dry-run */
     struct monitor *monitor; /* NULL: not asked for */
 };
 
@@ -39,9 +41,26 @@ bool stage_stopping(void)
     return stop_signal != 0;
 }
 
+bool stage_tick(void)
+{
+    alarm(record_timeout);
+    return stage_stopping();
+}
+
 int stage_stop_signal(void)
 {
     return stop_signal;
+}
+
+void stage_settle(char **argv)
+{
+    char self[PATH_MAX];
+    ssize_t len = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (len < 0 || getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT"))
+        return;
+    self[len] = 0;
+    if (setenv("OMP_WAIT_POLICY", "passive", 0) == 0 && setenv("GOMP_SPINCOUNT", "20000", 0) == 0)
+        execv(self, argv);
 }
 
 void stage_catch_signals(void)
@@ -90,13 +109,18 @@ int stage_emit(struct stage_output *out, const struct record *r)
         return 0;
     alarm(0); /* waiting for the next program is no hanging */
     out->sink_failed = sink_put(out->sink, r) < 0;
-    alarm(out->timeout);
+    alarm(record_timeout);
     return out->sink_failed ? -1 : 0;
 }
 
 const char *stage_output_uri(const struct stage_output *out)
 {
     return out->uri;
+}
+
+bool stage_is_dry(const struct stage_output *out)
+{
+    return out->dry;
 }
 
 uint64_t stage_done(const struct stage_output *out)
@@ -116,10 +140,11 @@ static void show_progress(const struct stage_counts *c, const struct source *sou
     uint64_t rejected = c->rejected + c->rejected_upstream;
     if (done > 0) {
         unsigned long left = (unsigned long)(seconds * (1 - done) / done + 0.5);
-        log_progress("%" PRIu64 " records, %" PRIu64 " rejected, %.4g/s, %.0f%%, %lu:%02lu left", c->records, rejected,
-                     rate, 100 * done, left / 60, left % 60);
+        log_progress("%" PRIu64 " records, %" PRIu64 " rejected, %.*f/s, %.0f%%, %lu:%02lu left", c->records, rejected,
+                     rate < 10 ? 2 : 0, rate, 100 * done, left / 60, left % 60);
     } else {
-        log_progress("%" PRIu64 " records, %" PRIu64 " rejected, %.4g/s", c->records, rejected, rate);
+        log_progress("%" PRIu64 " records, %" PRIu64 " rejected, %.*f/s", c->records, rejected, rate < 10 ? 2 : 0,
+                     rate);
     }
 }
 
@@ -145,7 +170,7 @@ static int flush(const struct stage *stage, void *self, struct stage_output *out
 {
     if (!stage->flush)
         return 0;
-    alarm(out->timeout);
+    alarm(record_timeout);
     int rc = stage->flush(self, out);
     alarm(0);
     return rc;
@@ -159,10 +184,10 @@ static int process(const struct stage *stage, void *self, struct record *r, stru
         rc = flush(stage, self, out);
         out->counting_upstream = !source_is_foreign(out->source);
         if (rc == 0)
-            rc = stage_emit(out, r);
+            rc = stage->pass ? stage->pass(self, r, out) : stage_emit(out, r);
         out->counting_upstream = false;
     } else {
-        alarm(out->timeout);
+        alarm(record_timeout);
         rc = stage->process(self, r, out);
     }
     alarm(0);
@@ -259,22 +284,24 @@ static void print_metrics(void *self, struct buf *out)
     monitor_add(out, "kept_total", "", c->kept);
     monitor_add(out, "rejected_total", "", c->rejected);
     monitor_add(out, "rejected_upstream_total", "", c->rejected_upstream);
-    if (done >= 0)
-        monitor_add(out, "input_done_permille", "", (uint64_t)(1000 * done));
+    if (done > 0)
+        monitor_add(out, "input_expected_records", "", (uint64_t)((double)source_total(o->source, c->records) / done));
     source_print(o->source, out);
     if (o->sink)
         sink_print(o->sink, out);
 }
 
-/* What comes over a link is acknowledged when it is stored; not every output can say when that is. */
+/* All that is wrong with the ends by themselves is said before anything is made. What comes over a link is acknowledged
+ * when it is stored; not every output can say when that is. */
 static int check_ends(const struct stage *stage, bool reads_only, const struct stage_output *out)
 {
-    if (!source_has_batches(out->source))
-        return 0;
-    if (reads_only)
+    bool linked = source_has_batches(out->source), marks;
+    if (linked && reads_only)
         return err_set(ERR_USAGE, "%s reads all of its input before it has a result: give it no link as --in",
                        stage->name);
-    if (out->sink && !sink_has_marks(out->sink))
+    if (out->uri && sink_check(out->uri, &marks) < 0)
+        return -1;
+    if (linked && out->uri && !marks)
         return err_set(ERR_USAGE,
                        "--out %s: what comes over a link is acknowledged when it is stored, so --out is to be "
                        "lmdb:PATH or another link",
@@ -282,30 +309,38 @@ static int check_ends(const struct stage *stage, bool reads_only, const struct s
     return 0;
 }
 
+static int open_outputs(const struct stage_options *o, struct stage_output *out)
+{
+    struct sink_options to = {.keep_rejects = o->keep_rejects, .run = o->run, .link = o->link};
+    if (source_has_batches(out->source)) {
+        to.stored = source_acknowledge;
+        to.context = out->source;
+        record_timeout = o->record_timeout;
+    }
+    return (out->uri && sink_open(&out->sink, out->uri, &to) < 0) ||
+                   (o->rejects && output_open(&out->rejects, o->rejects) < 0)
+               ? -1
+               : 0;
+}
+
 static enum end run(const struct stage *stage, void *self, const struct stage_options *o, struct stage_output *out)
 {
     enum end end = END_FAILED;
     const struct source_options from = {.from = o->from, .run = o->run, .link = o->link};
-    bool reads_only = stage->reads_only && stage->reads_only(self), writes = !o->dry_run && !reads_only;
-    struct sink_options to = {.keep_rejects = o->keep_rejects, .run = o->run, .link = o->link};
-    if (source_open(&out->source, o->in, &from) < 0)
-        return end;
-    if (source_has_batches(out->source)) {
-        to.stored = source_acknowledge;
-        to.context = out->source;
-        out->timeout = o->record_timeout;
-    }
     const struct monitor_view view = {print_metrics, out};
-    if ((!writes || sink_open(&out->sink, o->out, &to) == 0) && check_ends(stage, reads_only, out) == 0 &&
+    bool reads_only = stage->reads_only && stage->reads_only(self);
+    out->dry = o->dry_run;
+    out->uri = o->dry_run || reads_only ? NULL : o->out;
+    /* Outputs are made last: whatever is wrong with the options leaves no trace. */
+    if (source_open(&out->source, o->in, &from) == 0 && check_ends(stage, reads_only, out) == 0 &&
         (o->metrics == NULL || monitor_open(&out->monitor, o->metrics, o->link.insecure, &view) == 0) &&
-        (o->rejects == NULL || output_open(&out->rejects, o->rejects) == 0) &&
-        (stage->start == NULL || stage->start(self, out) == 0)) {
+        (stage->start == NULL || stage->start(self, out) == 0) && open_outputs(o, out) == 0) {
         out->counts.start = stage_clock();
         signal(SIGALRM, on_timeout);
         if (out->monitor)
             monitor_set_ready(out->monitor);
         /* In a pipe the last program alone shows progress: all would write over each other. */
-        end = loop(stage, self, out, !writes || strcmp(o->out, "-") != 0);
+        end = loop(stage, self, out, out->uri == NULL || strcmp(out->uri, "-") != 0);
         end = finish(stage, self, out, end);
     }
     monitor_close(&out->monitor);
@@ -343,8 +378,8 @@ int stage_main(const struct stage *stage, void *self, int argc, char **argv)
 {
     struct stage_options o = {0};
     struct stage_output out = {.counts.start = stage_clock()};
+    stage_settle(argv);
     stage_options_parse(stage, self, argc, argv, &o);
-    out.uri = o.out;
     log_open(stage->name, o.json_log);
     stage_catch_signals();
     enum end end = run(stage, self, &o, &out);

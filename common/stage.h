@@ -26,8 +26,11 @@ int stage_emit(struct stage_output *out, const struct record *r);
 /* Records with ids below this are in the output already (a store that is continued); 0 where it cannot know. */
 uint64_t stage_done(const struct stage_output *out);
 
-/* What --out names: "dir:out". */
+/* What --out names: "dir:out"; NULL when nothing is to be written (--dry-run). */
 const char *stage_output_uri(const struct stage_output *out);
+
+/* --dry-run: files of the stage's own are not to be written either. */
+bool stage_is_dry(const struct stage_output *out);
 
 /* Adds to a named counter of the statistics file and the final line, beside records, kept and rejected. */
 void stage_count(struct stage_output *out, const char *name, uint64_t n);
@@ -40,11 +43,13 @@ struct stage {
     int (*option)(void *self, int key, const char *arg);
     /* After all options: whether this run only reads, so that --out is not opened. May be NULL: it writes. */
     bool (*reads_only)(const void *self);
-    /* After all options, before any record: load models. 0 or -1. May be NULL. */
+    /* After all options, before any output is made and any record comes: load models. 0 or -1. May be NULL. */
     int (*start)(void *self, struct stage_output *out);
-    /* One record; may change it; emits none, one or more. Records that carry `reject` do not come here: the loop passes
-     * them on by itself. 0, or -1 with an error that ends the program (a bad record is rejected instead). */
+    /* One record; may change it; emits none, one or more. Records that carry `reject` do not come here. 0, or -1 with
+     * an error that ends the program (a bad record is rejected instead). */
     int (*process)(void *self, struct record *r, struct stage_output *out);
+    /* A record that came with `reject`: for stages that number records anew. 0 or -1. NULL: it goes on as it is. */
+    int (*pass)(void *self, struct record *r, struct stage_output *out);
     /* Emits what process took and holds back, before anything else is passed on (a record that came with `reject`) or
      * the loop ends, even by a signal. 0 or -1. May be NULL: process holds nothing back. */
     int (*flush)(void *self, struct stage_output *out);
@@ -59,8 +64,14 @@ int stage_main(const struct stage *stage, void *self, int argc, char **argv);
 
 /* True after SIGTERM, SIGINT or SIGUSR1; long loops outside stage_main (the trainer) ask it. */
 bool stage_stopping(void);
+/* A sign of life in long work on one record, whose --record-timeout begins anew. True when it is to stop. */
+bool stage_tick(void);
 int stage_stop_signal(void);    /* which one: 0 none */
 void stage_catch_signals(void); /* for programs that do not use stage_main; ignores SIGPIPE */
+/* The same, first thing in main: programs share the cores with each other, so OpenMP's threads that wait may spin for
+ * microseconds, but not for long. Its library reads that from the environment before main: starts the program anew
+ * where nothing is set there. */
+void stage_settle(char **argv);
 
 /* Numbers in options: 0, or -1 with a usage error that names the option ("side" for --side) and the range. */
 int option_int(const char *name, const char *arg, int64_t low, int64_t high, int64_t *value);

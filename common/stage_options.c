@@ -205,6 +205,7 @@ void stage_options_parse(const struct stage *stage, void *self, int argc, char *
     argp_err_exit_status = ERR_USAGE;
     *options =
         (struct stage_options){.in = "-", .out = "-", .max_rejects = -1, .link.batch = 64, .record_timeout = 120};
-    argp_parse(&argp, argc, argv, 0, NULL, &parse);
+    if (argp_parse(&argp, argc, argv, 0, NULL, &parse) != 0)
+        mem_gone(0);
     argp_program_version = NULL;
 }

@@ -15,10 +15,9 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Over what links have on their way at once (link_endpoint.c): a batch may come last that left first. */
-#define WINDOW_RECORDS 65536u
-#define WINDOW_BYTES ((size_t)128 << 20)
-#define COMMIT_RECORDS 4096u /* at multiples of it, so that equal streams are cut alike */
+#define WINDOW_RECORDS 65536u            /* how far ids may be apart */
+#define WINDOW_LINKED_RECORDS (1u << 24) /* where they come over links */
+#define COMMIT_RECORDS 4096u             /* at multiples of it, so that equal streams are cut alike */
 #define COMMIT_SECONDS 1.0
 
 struct store {
@@ -33,8 +32,8 @@ struct store {
     MDB_txn *txn; /* into the last shard; NULL: nothing to commit */
     struct timespec last_commit;
     struct buf value;
-    struct buf *window; /* WINDOW_RECORDS packed values; id waits at id % WINDOW_RECORDS */
-    size_t waiting, waiting_bytes;
+    struct window *window;
+    uint64_t window_records;
 };
 
 static int open_shard(struct store *s, uint64_t number)
@@ -75,12 +74,10 @@ static void destroy(struct store **pointer)
     struct store *s = *pointer;
     for (uint64_t i = 0; i < s->shard_count; i++)
         shard_close(&s->shards[i], false);
-    for (size_t i = 0; s->window && i < WINDOW_RECORDS; i++)
-        buf_free(&s->window[i]);
+    window_free(&s->window);
     if (s->lock >= 0)
         close(s->lock);
     buf_free(&s->value);
-    free(s->window);
     free(s->shards);
     free(s->meta.run);
     free(s->path);
@@ -154,7 +151,8 @@ int store_open_write(struct store **out, const char *path, const char *run)
         destroy(out);
         return -1;
     }
-    s->window = xcalloc(WINDOW_RECORDS, sizeof *s->window);
+    s->window = window_new(s->path);
+    s->window_records = WINDOW_RECORDS;
     clock_gettime(CLOCK_MONOTONIC, &s->last_commit);
     return 0;
 }
@@ -224,36 +222,24 @@ static int write_next(struct store *s, const struct buf *value)
 /* Writes what waited for the id that has just come. */
 static int write_waiting(struct store *s)
 {
-    struct buf *slot = &s->window[s->cursor % WINDOW_RECORDS];
-    while (slot->len > 0) {
-        if (write_next(s, slot) < 0)
+    int got;
+    while ((got = window_take(s->window, s->cursor, &s->value)) > 0)
+        if (write_next(s, &s->value) < 0)
             return -1;
-        s->waiting--;
-        s->waiting_bytes -= slot->len;
-        buf_free(slot);
-        slot = &s->window[s->cursor % WINDOW_RECORDS];
-    }
-    return 0;
+    return got;
 }
 
 static int wait_in_window(struct store *s, const struct record *r)
 {
-    if (r->id - s->cursor >= WINDOW_RECORDS)
+    if (r->id - s->cursor >= s->window_records)
         return err_set(ERR_DATA,
                        "%s: id %" PRIu64 " came, and id %" PRIu64
                        " is still missing: records must come in the order of ids, "
-                       "at most %u apart",
-                       s->path, r->id, s->cursor, WINDOW_RECORDS);
-    struct buf *slot = &s->window[r->id % WINDOW_RECORDS];
-    if (slot->len > 0)
-        return 0;
-    store_value_pack(r, slot);
-    s->waiting++;
-    s->waiting_bytes += slot->len;
-    if (s->waiting_bytes > WINDOW_BYTES)
-        return err_set(ERR_DATA, "%s: %zu records of %zu bytes wait for id %" PRIu64 ", which has not come", s->path,
-                       s->waiting, s->waiting_bytes, s->cursor);
-    return 0;
+                       "at most %" PRIu64 " apart",
+                       s->path, r->id, s->cursor, s->window_records);
+    s->value.len = 0;
+    store_value_pack(r, &s->value);
+    return window_put(s->window, s->cursor, r->id, &s->value);
 }
 
 int store_put(struct store *s, const struct record *r)
@@ -287,13 +273,20 @@ uint64_t store_committed(const struct store *s)
     return s->committed;
 }
 
+size_t store_waiting(const struct store *s)
+{
+    return window_waiting(s->window);
+}
+
+void store_let_wait(struct store *s)
+{
+    s->window_records = WINDOW_LINKED_RECORDS;
+}
+
 void store_forget_waiting(struct store *s)
 {
-    for (size_t i = 0; i < WINDOW_RECORDS && s->waiting > 0; i++) {
-        s->waiting -= s->window[i].len > 0;
-        buf_free(&s->window[i]);
-    }
-    s->waiting_bytes = 0;
+    window_free(&s->window);
+    s->window = window_new(s->path);
 }
 
 const char *store_run(const struct store *s)
@@ -301,42 +294,55 @@ const char *store_run(const struct store *s)
     return s->meta.run;
 }
 
-int store_get(struct store *s, uint64_t id, struct record *r)
+static int take_record(void *record, uint64_t id, const MDB_val *value)
 {
-    MDB_val value;
+    return store_value_unpack(id, value->mv_data, value->mv_size, record) < 0 ? -1 : 1;
+}
+
+static int take_mark(void *self, uint64_t id, const MDB_val *value)
+{
+    (void)self;
+    (void)id;
+    return !store_value_is_reject(value->mv_data, value->mv_size);
+}
+
+static int read_value(struct store *s, uint64_t id, shard_take *take, void *self)
+{
     uint64_t number = id / s->meta.shard_records;
     if (number >= s->shard_count)
         return 0;
     if (open_shard(s, number) < 0)
         return -1;
-    int found = shard_find(&s->shards[number], id, &value);
-    if (found <= 0)
-        return found;
-    int rc = store_value_unpack(id, value.mv_data, value.mv_size, r);
-    shard_release(&s->shards[number]);
-    return rc < 0 ? err_wrap("%s", s->shards[number].path) : 1;
+    return shard_read(&s->shards[number], id, take, self);
 }
 
-/* Calls `each` for the bytes of every id. */
-static int for_all(struct store *s, void (*each)(void *self, uint64_t id, const MDB_val *value), void *self)
+int store_get(struct store *s, uint64_t id, struct record *r)
+{
+    return read_value(s, id, take_record, r);
+}
+
+int store_has(struct store *s, uint64_t id)
+{
+    return read_value(s, id, take_mark, NULL);
+}
+
+/* Calls `each`, which gives 1, for the bytes of every id. */
+static int for_all(struct store *s, shard_take *each, void *self)
 {
     for (uint64_t id = 0; id < s->committed; id++) {
         struct shard *shard = &s->shards[id / s->meta.shard_records];
-        MDB_val value;
         if (open_shard(s, id / s->meta.shard_records) < 0)
             return -1;
-        int found = shard_find(shard, id, &value);
+        int found = shard_read(shard, id, each, self);
         if (found == 0)
             return err_set(ERR_DATA, "%s: id %" PRIu64 " is missing", shard->path, id);
         if (found < 0)
             return -1;
-        each(self, id, &value);
-        shard_release(shard);
     }
     return 0;
 }
 
-static void count_value(void *self, uint64_t id, const MDB_val *value)
+static int count_value(void *self, uint64_t id, const MDB_val *value)
 {
     struct store_stats *stats = self;
     (void)id;
@@ -344,6 +350,7 @@ static void count_value(void *self, uint64_t id, const MDB_val *value)
         stats->rejects++;
     else
         stats->records++;
+    return 1;
 }
 
 int store_stats(struct store *s, struct store_stats *stats)
@@ -362,13 +369,14 @@ int store_stats(struct store *s, struct store_stats *stats)
     return 0;
 }
 
-static void hash_value(void *self, uint64_t id, const MDB_val *value)
+static int hash_value(void *self, uint64_t id, const MDB_val *value)
 {
     uint64_t hash = *(uint64_t *)self ^ id;
     const unsigned char *p = value->mv_data;
     for (size_t i = 0; i < value->mv_size; i++)
         hash = (hash ^ p[i]) * 0x100000001b3ull;
     *(uint64_t *)self = hash;
+    return 1;
 }
 
 int store_digest(struct store *s, uint64_t *digest)
@@ -385,9 +393,9 @@ int store_close(struct store **pointer)
         rc = store_commit(s);
         if (rc == 0 && s->shard_count > 0)
             rc = shard_close(&s->shards[s->shard_count - 1], true);
-        if (rc == 0 && s->waiting > 0)
+        if (rc == 0 && window_waiting(s->window) > 0)
             rc = err_set(ERR_DATA, "%s: id %" PRIu64 " never came; %zu records behind it were not stored", s->path,
-                         s->cursor, s->waiting);
+                         s->cursor, window_waiting(s->window));
     }
     destroy(pointer);
     return rc;

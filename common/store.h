@@ -29,6 +29,12 @@ uint64_t store_cursor(const struct store *s);
 
 uint64_t store_committed(const struct store *s); /* and these are durable */
 
+size_t store_waiting(const struct store *s); /* records in the window */
+
+/* What comes over links may be far apart: a batch that left first can come last, and a stage may make hundreds of
+ * records of one. */
+void store_let_wait(struct store *s);
+
 /* Forgets the records that wait for one that has not come: whoever gave them gives them again. */
 void store_forget_waiting(struct store *s);
 
@@ -36,6 +42,10 @@ const char *store_run(const struct store *s); /* the identity kept; NULL: none *
 
 /* 1 and the record, 0 when the id is absent, -1 when it is damaged (ERR_DATA) or unreadable. */
 int store_get(struct store *s, uint64_t id, struct record *r);
+
+/* Whether the id holds a record that was kept, by its mark alone: the value is neither read nor checked. 1, 0 (a
+ * reject, or absent) or -1. */
+int store_has(struct store *s, uint64_t id);
 
 struct store_stats {
     uint64_t records, rejects; /* kept and tombstones */

@@ -5,10 +5,13 @@
 #include "common/err.h"
 #include "common/log.h"
 #include "common/monitor.h"
+#include "common/stage_counts.h"
 #include "common/store.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define STUCK_SECONDS 10.0 /* until it is said for which record all others wait */
 
 struct store_source {
     struct store *store;
@@ -73,6 +76,8 @@ struct store_sink {
     const struct sink_options options;
     uint64_t end;       /* over the ids put since the last mark */
     uint64_t committed; /* as tell_stored saw it */
+    uint64_t missing;   /* id that was next when last looked */
+    double since;       /* it is, and others wait for it; 0: that was said */
     struct mark *marks;
     size_t count, cap;
 };
@@ -82,7 +87,9 @@ static int sink_lmdb_open(void **self, const char *rest, const struct sink_optio
     struct store *store;
     if (store_open_write(&store, rest, options->run) < 0)
         return -1;
-    struct store_sink s = {.store = store, .path = xstrdup(rest), .options = *options};
+    if (options->stored)
+        store_let_wait(store);
+    struct store_sink s = {.store = store, .path = xstrdup(rest), .options = *options, .missing = UINT64_MAX};
     *self = memcpy(xmalloc(sizeof s), &s, sizeof s);
     return 0;
 }
@@ -124,12 +131,29 @@ static int sink_lmdb_mark(void *self, uint64_t ticket)
     return 0;
 }
 
+/* A source that begins behind the cursor is fed on for ever: its first records wait for those that it left out. */
+static void watch_missing(struct store_sink *s)
+{
+    uint64_t cursor = store_cursor(s->store);
+    double now = stage_clock();
+    if (store_waiting(s->store) == 0 || cursor != s->missing) {
+        s->missing = cursor;
+        s->since = now;
+    } else if (s->since > 0 && now - s->since >= STUCK_SECONDS) {
+        log_warn("%s: id %" PRIu64 " has not come for %.0f s, and %zu records behind it wait: a program works on it "
+                 "still, or the source was told to begin behind it (it should say --from %" PRIu64 ")",
+                 s->path, cursor, now - s->since, store_waiting(s->store), cursor);
+        s->since = 0;
+    }
+}
+
 static int sink_lmdb_sync(void *self)
 {
     struct store_sink *s = self;
     if (store_commit(s->store) < 0)
         return -1;
     tell_stored(s);
+    watch_missing(s);
     return 0;
 }
 

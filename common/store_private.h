@@ -24,6 +24,7 @@ struct shard {
     MDB_env *env; /* NULL: closed */
     MDB_dbi dbi;
     MDB_txn *reader; /* reset between uses */
+    int guard;       /* of a reader without locks: keeps writers away; -1: none */
     bool changed;    /* written since it was opened: its checksums are gone until it is closed */
 };
 
@@ -35,9 +36,9 @@ int shard_close(struct shard *s, bool seal);
 int shard_end(struct shard *s, uint64_t first, uint64_t *end);
 /* Begins the write transaction that the first put after a commit needs. */
 int shard_begin_write(struct shard *s, MDB_txn **txn);
-/* The present bytes of an id, valid until shard_release: 1, 0 when absent, -1. */
-int shard_find(struct shard *s, uint64_t id, MDB_val *value);
-void shard_release(struct shard *s);
+/* Gives the bytes of an id to `take`, which must not keep them: its result, 0 when the id is absent, -1. */
+typedef int shard_take(void *self, uint64_t id, const MDB_val *value);
+int shard_read(struct shard *s, uint64_t id, shard_take *take, void *self);
 
 int shard_error(const struct shard *s, int rc, const char *what); /* an LMDB error as ours; always -1 */
 
@@ -46,6 +47,16 @@ int sum_write(const char *shard_path); /* one that is there is left */
 int sum_remove(const char *shard_path);
 /* 1 undamaged, 0 no checksums, -1 (ERR_DATA: which bytes differ). */
 int sum_check(const char *shard_path);
+
+/* store_window.c: packed records that came before their turn, by id. Memory is bounded; the rest waits in a file in
+ * `dir`, which must live as long. */
+struct window;
+struct window *window_new(const char *dir);
+void window_free(struct window **w);
+/* Takes a value's bytes for an id; all that wait are at least `first`. 0 (also when it is there already) or -1. */
+int window_put(struct window *w, uint64_t first, uint64_t id, const struct buf *value);
+int window_take(struct window *w, uint64_t id, struct buf *value); /* 1 and the bytes, 0 when it is not there, or -1 */
+size_t window_waiting(const struct window *w);
 
 /* store_value.c. */
 void store_value_pack(const struct record *r, struct buf *out); /* appends */

@@ -7,9 +7,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -79,6 +83,35 @@ static size_t map_bytes(void)
     return space.rlim_cur / 4;
 }
 
+/* LMDB believes what its pages say, and reads outside of its file where they are damaged. Such a fault ends the
+ * reading, not the program. */
+static _Thread_local sigjmp_buf *way_out;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void on_fault(int number)
+{
+    if (way_out)
+        siglongjmp(*way_out, 1);
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
+static void catch_faults(void)
+{
+    const struct sigaction action = {.sa_handler = on_fault, .sa_flags = SA_NODEFER};
+    sigaction(SIGSEGV, &action, NULL);
+    sigaction(SIGBUS, &action, NULL);
+}
+
+static void on_assert(MDB_env *env, const char *text)
+{
+    (void)env;
+    (void)text;
+    if (way_out)
+        siglongjmp(*way_out, 1);
+    abort();
+}
+
 /* LMDB maps the file of its locks and writes to it: where the disk is full, that would end the program with SIGBUS. */
 static int reserve_locks(const struct shard *s)
 {
@@ -92,16 +125,40 @@ static int reserve_locks(const struct shard *s)
     return rc;
 }
 
+/* Readers are known to the writer by the lock file. Who may not write that reads without, and keeps writers away. */
+static int keep_writers_away(struct shard *s, const char *store)
+{
+    char *locks = xasprintf("%s-lock", s->path);
+    bool known = access(locks, W_OK) == 0 || (errno == ENOENT && access(store, W_OK) == 0);
+    int rc = 0;
+    if (!known) {
+        s->guard = open(store, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (s->guard < 0)
+            rc = err_sys("%s", store);
+        else if (flock(s->guard, LOCK_SH | LOCK_NB) < 0)
+            rc = errno == EWOULDBLOCK ? err_set(ERR_AGAIN,
+                                                "%s: a process writes to this store, and readers that may not write "
+                                                "to %s have to wait for its end",
+                                                store, locks)
+                                      : err_sys("%s: cannot lock it", store);
+    }
+    free(locks);
+    return rc;
+}
+
 static int open_env(struct shard *s, bool writing)
 {
+    unsigned flags = MDB_NOSUBDIR | MDB_NOTLS | (writing ? 0 : MDB_RDONLY) | (s->guard >= 0 ? MDB_NOLOCK : 0);
     int dead;
-    if (reserve_locks(s) < 0)
+    if (s->guard < 0 && reserve_locks(s) < 0)
         return -1;
     int rc = mdb_env_create(&s->env);
     if (rc == 0)
+        rc = mdb_env_set_assert(s->env, on_assert);
+    if (rc == 0)
         rc = mdb_env_set_mapsize(s->env, map_bytes());
     if (rc == 0)
-        rc = mdb_env_open(s->env, s->path, MDB_NOSUBDIR | MDB_NOTLS | (writing ? 0 : MDB_RDONLY), 0666);
+        rc = mdb_env_open(s->env, s->path, flags, 0666);
     if (rc != 0)
         return shard_error(s, rc, "cannot open it");
     if (check_size(s) < 0)
@@ -133,7 +190,7 @@ static int open_table(struct shard *s, bool writing)
 /* Made beside and renamed: a shard that is there has its first two pages and its table, whatever ended its writer. */
 static int make(const char *path)
 {
-    struct shard fresh = {.path = xasprintf("%s.new", path)};
+    struct shard fresh = {.path = xasprintf("%s.new", path), .guard = -1};
     char *made = xstrdup(fresh.path), *locks = xasprintf("%s-lock", made);
     unlink(made);
     int rc = open_env(&fresh, true) < 0 || open_table(&fresh, true) < 0 ? -1 : 0;
@@ -151,7 +208,7 @@ static int make(const char *path)
 int shard_open(struct shard *s, const char *store, uint64_t number, bool writing)
 {
     struct stat st;
-    *s = (struct shard){.path = xasprintf("%s/%06" PRIu64 ".mdb", store, number)};
+    *s = (struct shard){.path = xasprintf("%s/%06" PRIu64 ".mdb", store, number), .guard = -1};
     bool present = stat(s->path, &st) == 0;
     int rc = 0;
     if (!present && !writing)
@@ -160,6 +217,8 @@ int shard_open(struct shard *s, const char *store, uint64_t number, bool writing
         rc = err_set(ERR_DATA, "%s: empty", s->path);
     if (rc == 0 && !present)
         rc = make(s->path);
+    if (rc == 0 && !writing)
+        rc = keep_writers_away(s, store);
     if (rc == 0)
         rc = open_env(s, writing);
     if (rc == 0)
@@ -175,6 +234,8 @@ int shard_close(struct shard *s, bool seal)
         mdb_txn_abort(s->reader);
     if (s->env)
         mdb_env_close(s->env);
+    if (s->path && s->guard >= 0)
+        close(s->guard);
     int rc = seal ? sum_write(s->path) : 0;
     free(s->path);
     *s = (struct shard){0};
@@ -190,37 +251,68 @@ int shard_begin_write(struct shard *s, MDB_txn **txn)
     return rc ? shard_error(s, rc, "cannot begin to write") : 0;
 }
 
-int shard_find(struct shard *s, uint64_t id, MDB_val *value)
+/* What is read, and who takes it. */
+struct reading {
+    uint64_t id;
+    shard_take *take;
+    void *self;
+};
+
+static int read_value(struct shard *s, void *reading)
 {
-    MDB_val key = {sizeof id, &id};
-    int rc = mdb_txn_renew(s->reader);
-    if (rc == 0)
-        rc = mdb_get(s->reader, s->dbi, &key, value);
-    if (rc == 0)
-        return 1;
-    shard_release(s);
-    return rc == MDB_NOTFOUND ? 0 : shard_error(s, rc, "cannot read");
+    struct reading *r = reading;
+    MDB_val key = {sizeof r->id, &r->id}, value;
+    int rc = mdb_get(s->reader, s->dbi, &key, &value);
+    if (rc != 0)
+        return rc == MDB_NOTFOUND ? 0 : shard_error(s, rc, "cannot read");
+    rc = r->take(r->self, r->id, &value);
+    return rc < 0 ? err_wrap("%s", s->path) : rc;
 }
 
-void shard_release(struct shard *s)
+static int read_end(struct shard *s, void *end)
 {
+    MDB_cursor *cursor;
+    MDB_val key, value;
+    uint64_t last;
+    int rc = mdb_cursor_open(s->reader, s->dbi, &cursor);
+    if (rc)
+        return shard_error(s, rc, "cannot read");
+    rc = mdb_cursor_get(cursor, &key, &value, MDB_LAST);
+    if (rc == 0 && key.mv_size == sizeof last) {
+        memcpy(&last, key.mv_data, sizeof last);
+        *(uint64_t *)end = last + 1;
+    }
+    mdb_cursor_close(cursor);
+    return rc == 0 || rc == MDB_NOTFOUND ? 0 : shard_error(s, rc, "cannot read");
+}
+
+/* `act` in a transaction, its faults caught. */
+static int guarded(struct shard *s, int (*act)(struct shard *s, void *self), void *self)
+{
+    sigjmp_buf here;
+    int rc = mdb_txn_renew(s->reader);
+    if (rc)
+        return shard_error(s, rc, "cannot read");
+    pthread_once(&once, catch_faults);
+    if (sigsetjmp(here, 0) == 0) {
+        way_out = &here;
+        rc = act(s, self);
+    } else {
+        rc = err_set(ERR_DATA, "%s: its pages are damaged; look at it with: atelier-store verify", s->path);
+    }
+    way_out = NULL;
     mdb_txn_reset(s->reader);
+    return rc;
+}
+
+int shard_read(struct shard *s, uint64_t id, shard_take *take, void *self)
+{
+    struct reading reading = {id, take, self};
+    return guarded(s, read_value, &reading);
 }
 
 int shard_end(struct shard *s, uint64_t first, uint64_t *end)
 {
-    MDB_cursor *cursor;
-    MDB_val key, value;
     *end = first;
-    int rc = mdb_txn_renew(s->reader);
-    if (rc == 0 && (rc = mdb_cursor_open(s->reader, s->dbi, &cursor)) == 0) {
-        rc = mdb_cursor_get(cursor, &key, &value, MDB_LAST);
-        if (rc == 0 && key.mv_size == sizeof *end) {
-            memcpy(end, key.mv_data, sizeof *end);
-            (*end)++;
-        }
-        mdb_cursor_close(cursor);
-    }
-    shard_release(s);
-    return rc == 0 || rc == MDB_NOTFOUND ? 0 : shard_error(s, rc, "cannot read");
+    return guarded(s, read_end, end);
 }

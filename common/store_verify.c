@@ -127,7 +127,7 @@ static _Noreturn void walk_shard(struct walk *w)
         _exit(1);
     if (shard_open(&s, w->path, w->number, false) < 0) {
         problem(w->report, "%s", err_text());
-        _exit(0);
+        _exit(err_code() == ERR_DATA ? 0 : err_code());
     }
     if (mdb_txn_renew(s.reader) != 0 || mdb_cursor_open(s.reader, s.dbi, &cursor) != 0) {
         problem(w->report, "%s: cannot be read", s.path);
@@ -141,6 +141,8 @@ static _Noreturn void walk_shard(struct walk *w)
 
 static int run_child(struct walk *w)
 {
+    struct store_report *report = w->report;
+    uint64_t before = report->problem_count;
     int status;
     pid_t child = fork();
     if (child < 0)
@@ -151,10 +153,14 @@ static int run_child(struct walk *w)
         if (errno != EINTR)
             return err_sys("cannot wait for a process");
     }
+    int code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
+    if (code == ERR_AGAIN || code == ERR_IO) {
+        bool said = report->problem_count > before && report->problem_count <= STORE_MAX_PROBLEMS;
+        return err_set(code, "%s", said ? report->problems[report->problem_count - 1] : "no memory to read the store");
+    }
     if (status != 0)
-        problem(w->report,
-                "%s/%06" PRIu64 ".mdb: its pages are damaged at id %" PRIu64 " (reading them ended with %s %d)",
-                w->path, w->number, w->report->cursor, WIFSIGNALED(status) ? "signal" : "exit code",
+        problem(report, "%s/%06" PRIu64 ".mdb: its pages are damaged at id %" PRIu64 " (reading them ended with %s %d)",
+                w->path, w->number, report->cursor, WIFSIGNALED(status) ? "signal" : "exit code",
                 WIFSIGNALED(status) ? WTERMSIG(status) : status >> 8);
     return 0;
 }

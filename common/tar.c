@@ -68,6 +68,8 @@ static int archive_failed(const struct tar_source *s)
 {
     if (s->input_failed)
         return -1;
+    if (errno == ENOMEM)
+        mem_gone(0);
     const char *text = archive_error_string(s->archive);
     return err_set(ERR_DATA, "%s", text ? text : "damaged");
 }
@@ -78,14 +80,18 @@ static int open_shard(struct tar_source *s)
         s->input_failed = true;
         return -1;
     }
+    errno = 0;
     struct archive *a = s->archive = archive_read_new();
+    if (a == NULL)
+        mem_gone(0);
     archive_read_support_format_tar(a);
     archive_read_support_filter_gzip(a);
     archive_read_support_filter_bzip2(a);
     archive_read_support_filter_xz(a);
     archive_read_support_filter_zstd(a);
     archive_read_support_filter_lz4(a);
-    return archive_read_open(a, s, NULL, read_input, NULL) < ARCHIVE_WARN ? archive_failed(s) : 0;
+    bool open = archive_read_open(a, s, NULL, read_input, NULL) >= ARCHIVE_WARN && errno != ENOMEM;
+    return open ? 0 : archive_failed(s);
 }
 
 /* What a link member points to; NULL: it is none. Links are never followed, but their records must not vanish. */
@@ -98,6 +104,7 @@ static const char *link_target(struct archive_entry *entry)
 /* The next regular file of the shard into s->entry: 1, 0 at the end mark, -1. */
 static int next_entry(struct tar_source *s)
 {
+    errno = 0;
     for (;;) {
         if (s->entry != NULL && archive_read_data_skip(s->archive) < ARCHIVE_WARN)
             return archive_failed(s);
@@ -138,6 +145,7 @@ static int read_entry(struct tar_source *s, struct buf *to, size_t limit, uint64
 {
     *whole = (uint64_t)archive_entry_size(s->entry);
     to->len = 0;
+    errno = 0;
     while (to->len < limit) {
         size_t part = limit - to->len, most = to->len > READ_BYTES ? to->len : READ_BYTES;
         if (part > most)

@@ -46,6 +46,8 @@ static int archive_failed(const struct tar_sink *s)
 {
     if (s->output_failed)
         return -1;
+    if (errno == ENOMEM)
+        mem_gone(0);
     return err_set(ERR_IO, "%s: %s", s->shards.name[s->at], archive_error_string(s->archive));
 }
 
@@ -69,7 +71,10 @@ static int open_shard(struct tar_sink *s)
     const char *name = s->shards.name[s->at];
     if (output_open(&s->out, name) < 0)
         return -1;
+    errno = 0;
     struct archive *a = s->archive = archive_write_new();
+    if (a == NULL)
+        mem_gone(0);
     archive_write_set_format_ustar(a);
     archive_write_set_bytes_in_last_block(a, 1); /* zeros behind a zstd frame make it unreadable */
     if (ends_in(name, ".gz") || ends_in(name, ".tgz")) {
@@ -107,6 +112,8 @@ static int sink_tar_open(void **self, const char *rest, const struct sink_option
     const char *most = strstr(rest, RECORDS_OPTION);
     char *pattern = most ? xasprintf("%.*s", (int)(most - rest), rest) : xstrdup(rest);
     s->entry = archive_entry_new();
+    if (s->entry == NULL)
+        mem_gone(0);
     s->most = SHARD_RECORDS;
     int rc = most ? option_int("records", most + strlen(RECORDS_OPTION), 1, INT64_MAX, &s->most) : 0;
     if (rc < 0 || expand_braces(&s->shards, pattern) < 0 || open_shard(s) < 0) {
@@ -121,6 +128,7 @@ static int sink_tar_open(void **self, const char *rest, const struct sink_option
 static int put_member(void *to, const char *name, const void *data, size_t len)
 {
     struct tar_sink *s = to;
+    errno = 0;
     archive_entry_clear(s->entry);
     archive_entry_set_pathname(s->entry, name);
     archive_entry_set_filetype(s->entry, AE_IFREG);

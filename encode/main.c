@@ -10,21 +10,24 @@
 #include "common/err.h"
 #include "common/log.h"
 #include "common/stage.h"
+#include "common/store.h"
 #include "encode/ahead.h"
 #include "models/dvae.h"
 #include "models/model_path.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { KEY_DVAE = 256, KEY_DECODER, KEY_SIDE, KEY_VIEWS, KEY_SEED, KEY_RECONSTRUCT, KEY_BESIDE, KEY_KEEP, KEY_SKIP };
 
 #define MAX_CROP_BYTES (256 << 20) /* of one picture; a few pictures wait */
 
 struct encode {
-    const char *path, *decoder;
+    const char *path, *decoder, *done_in;
     int64_t side, views, seed;
     bool reconstruct, beside, keep_image, skip_done;
+    uint64_t done; /* with done_in: records below this id are stored there */
     struct dvae *dvae;
     struct ahead *ahead;
     int32_t *codes;    /* [views, grid * grid] */
@@ -53,6 +56,7 @@ static int set_option(void *self, int key, const char *arg)
         return 0;
     case KEY_SKIP:
         e->skip_done = true;
+        e->done_in = arg;
         return 0;
     case KEY_KEEP:
         e->keep_image = true;
@@ -63,10 +67,28 @@ static int set_option(void *self, int key, const char *arg)
     }
 }
 
+/* Where the records go that are left out: a store by its path, which the first of many runs has not made yet, or
+ * --out's.
+ */
+static int find_done(struct encode *e, const struct stage_output *out)
+{
+    static const char scheme[] = "lmdb:";
+    bool stored = strncmp(stage_output_uri(out), scheme, strlen(scheme)) == 0;
+    if (!e->done_in)
+        return stored ? 0 : err_set(ERR_USAGE, "--skip-done: --out is no store; name one: --skip-done=STORE");
+    struct store *s;
+    const char *path = strncmp(e->done_in, scheme, strlen(scheme)) == 0 ? e->done_in + strlen(scheme) : e->done_in;
+    if (access(path, F_OK) != 0)
+        return 0;
+    if (store_open_read(&s, path))
+        return err_wrap("--skip-done");
+    e->done = store_cursor(s);
+    return store_close(&s);
+}
+
 static int start(void *self, struct stage_output *out)
 {
     struct encode *e = self;
-    (void)out;
     if (!e->path)
         return err_set(ERR_USAGE, "--dvae FILE is needed: a run's directory, a safetensors file, or encoder.pkl");
     const struct kernels *k = kernels_cpu();
@@ -83,6 +105,8 @@ static int start(void *self, struct stage_output *out)
                        (long long)bytes >> 20, MAX_CROP_BYTES >> 20);
     if (e->beside && !e->reconstruct)
         return err_set(ERR_USAGE, "--beside is for --reconstruct: add it, or leave --beside out");
+    if (e->skip_done && find_done(e, out))
+        return -1;
     size_t grid = (size_t)dvae_grid(e->dvae);
     e->codes = xmalloc((size_t)e->views * grid * grid * sizeof *e->codes);
     const struct crops crops = {.views = (int)e->views, .side = dvae_side(e->dvae), .seed = e->seed};
@@ -148,7 +172,7 @@ static int encode(struct encode *e, struct prepared *p, struct stage_output *out
 static int process(void *self, struct record *r, struct stage_output *out)
 {
     struct encode *e = self;
-    if (e->skip_done && record_has(r, FIELD_ID) && r->id < stage_done(out)) {
+    if (e->skip_done && record_has(r, FIELD_ID) && r->id < (e->done_in ? e->done : stage_done(out))) {
         stage_count(out, "done before", 1);
         return 0;
     }
@@ -185,7 +209,8 @@ static const struct argp_option options[] = {
     {"reconstruct", KEY_RECONSTRUCT, NULL, 0,
      "Replace each picture by what its codes decode to (PNG); score becomes its PSNR", 0},
     {"beside", KEY_BESIDE, NULL, 0, "With --reconstruct: the picture that the dVAE saw at its left", 0},
-    {"skip-done", KEY_SKIP, NULL, 0, "Leave out the records that the store in --out has (restarts cost nothing)", 0},
+    {"skip-done", KEY_SKIP, "STORE", OPTION_ARG_OPTIONAL,
+     "Leave out the records that STORE has, or the store in --out (restarts cost nothing)", 0},
     {"keep-image", KEY_KEEP, NULL, 0, "Keep the picture beside its codes", 0},
     {0},
 };

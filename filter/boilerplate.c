@@ -39,6 +39,8 @@ static pcre2_code *compile(const char *pattern, size_t len, const struct rule *r
     pcre2_code *c = pcre2_compile((PCRE2_SPTR)pattern, len, options, &code, &at, NULL);
     if (c)
         return c;
+    if (code == PCRE2_ERROR_HEAP_FAILED)
+        mem_gone(len);
     pcre2_get_error_message(code, why, sizeof why);
     err_set(ERR_DATA, "%s: '%s': %s, near '%.*s'", rule->where, rule->name, (const char *)why,
             (int)(len - at < 20 ? len - at : 20), pattern + at);
@@ -129,6 +131,8 @@ static size_t match_at(struct boilerplate *b, const char *text, size_t len, size
                        const struct rule **rule)
 {
     int n = pcre2_match(b->code, (PCRE2_SPTR)text, len, at, PCRE2_NO_UTF_CHECK | partial, b->match, b->context);
+    if (n == PCRE2_ERROR_NOMEMORY)
+        mem_gone(len);
     if (n == PCRE2_ERROR_PARTIAL)
         return SIZE_MAX;
     PCRE2_SPTR mark = n < 0 ? NULL : pcre2_get_mark(b->match);

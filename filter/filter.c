@@ -28,6 +28,8 @@ struct filter {
     struct buf caption;      /* cleaned */
     struct buf found;        /* boilerplate in it */
     struct buf matched;      /* the names of the rules that found it */
+    bool *matching;          /* [rules.drop_count]: the rules themselves */
+    uint64_t *dropped;       /* [rules.drop_count]: captions that went for want of what the rule took out */
     const char *found_last;  /* class of the last */
     uint64_t asked;          /* captions that CLD2 was asked about */
 };
@@ -55,6 +57,8 @@ int filter_open(struct filter **filter, const struct filter_options *options)
         result = rules_add_file(&f->rules, options->rules_files[i]);
     if (result == 0)
         result = boilerplate_open(&f->boilerplate, &f->rules);
+    f->matching = xcalloc(f->rules.drop_count + 1, sizeof *f->matching);
+    f->dropped = xcalloc(f->rules.drop_count + 1, sizeof *f->dropped);
     if (result == 0)
         result = open_languages(f, options->languages);
     if (options->dedup)
@@ -76,6 +80,8 @@ void filter_close(struct filter **filter)
     buf_free(&f->caption);
     buf_free(&f->found);
     buf_free(&f->matched);
+    free(f->matching);
+    free(f->dropped);
     free(f);
     *filter = NULL;
 }
@@ -93,6 +99,7 @@ static void note_match(void *arg, const struct boilerplate_match *m)
     struct filter *f = arg;
     const char *class = m->rule->class;
     note_rule(f, m->rule->name);
+    f->matching[m->rule - f->rules.drops] = true;
     bool phrase = strcmp(class, "phrase") == 0;
     if (f->found.len >= MATCHES_LIMIT || (!phrase && f->found_last && strcmp(class, f->found_last) == 0))
         return;
@@ -143,9 +150,12 @@ static void judge_caption(struct filter *f, struct record *r)
     }
     f->found.len = f->matched.len = 0;
     f->found_last = NULL;
+    memset(f->matching, 0, f->rules.drop_count * sizeof *f->matching);
     boilerplate_take_out(f->boilerplate, text, len, least, &left, note_match, f);
     if (!words_enough(&left, least)) {
         record_reject(r, "boilerplate: %s (%s)", buf_string(&f->found), buf_string(&f->matched));
+        for (size_t i = 0; i < f->rules.drop_count; i++)
+            f->dropped[i] += f->matching[i];
         return;
     }
     struct language_verdict v;
@@ -190,6 +200,13 @@ int filter_record(struct filter *f, struct record *r)
 uint64_t filter_asked(const struct filter *f)
 {
     return f->asked;
+}
+
+void filter_dropped(const struct filter *f, filter_rule_count *each, void *arg)
+{
+    for (size_t i = 0; i < f->rules.drop_count; i++)
+        if (f->dropped[i] > 0)
+            each(arg, f->rules.drops[i].name, f->dropped[i]);
 }
 
 size_t filter_dedup_bytes(const struct filter *f)

@@ -41,6 +41,10 @@ int filter_record(struct filter *f, struct record *r);
 /* How many captions CLD2 was asked about. */
 uint64_t filter_asked(const struct filter *f);
 
+/* How many captions each boilerplate rule had a part in dropping, of the rules that had any. */
+typedef void filter_rule_count(void *arg, const char *rule, uint64_t captions);
+void filter_dropped(const struct filter *f, filter_rule_count *each, void *arg);
+
 /* Bytes that duplicates are found by. */
 size_t filter_dedup_bytes(const struct filter *f);
 

@@ -12,7 +12,12 @@ static bool decide(const struct lexicon *x, const char *text, size_t len, struct
         return true;
     v->asked = true;
     detect_language(text, len, &v->detected);
-    if (!lexicon_accepts(x, v->detected.language))
+    bool accepts = lexicon_accepts(x, v->detected.language), known = strcmp(v->detected.language, "un") != 0;
+    /* "a shiba inu" is English: the language that CLD2 finds there begins no caption so. */
+    if (v->score.article && v->score.foreign == 0 && known &&
+        (accepts || !lexicon_begins(x, &v->score, v->detected.language)))
+        return true;
+    if (!accepts)
         return false;
     t = lexicon_thresholds(x, v->detected.language);
     return percent >= (!t ? 0 : !v->detected.sure ? t->guess : words < FAR ? t->sure : t->sure_far);

@@ -18,7 +18,7 @@
 struct entry {
     char *word; /* NULL: free */
     uint32_t hash, len;
-    uint64_t own, shared, article;
+    uint64_t own, shared, article, begins;
 };
 
 struct ending {
@@ -110,8 +110,10 @@ static int add_word(struct lexicon *x, const struct rule_list *list, uint64_t la
         e->own |= language;
     else if (list->kind[0] == 's')
         e->shared |= language;
-    else
+    else if (list->kind[0] == 'a')
         e->article |= language;
+    else
+        e->begins |= language;
     return 0;
 }
 
@@ -240,6 +242,14 @@ bool lexicon_accepts(const struct lexicon *x, const char *language)
     return false;
 }
 
+bool lexicon_begins(const struct lexicon *x, const struct lexicon_score *score, const char *language)
+{
+    for (int i = 0; i < x->languages; i++)
+        if (score->begins >> i & 1 && strcmp(x->names[i], language) == 0)
+            return true;
+    return false;
+}
+
 const struct lexicon_thresholds *lexicon_thresholds(const struct lexicon *x, const char *language)
 {
     uint64_t have = x->accepted & x->with_thresholds;
@@ -285,13 +295,26 @@ static bool is_mark(uint32_t c)
            utf8proc_category((utf8proc_int32_t)c) <= UTF8PROC_CATEGORY_ME;
 }
 
+/* Where the next word begins, from text[i] on. Latin letters on a number ("1st", "3D") are none. */
+static size_t word_start(const char *text, size_t len, size_t i)
+{
+    bool number = false;
+    for (int bytes; i < len; i += (size_t)bytes) {
+        uint32_t c = words_char(text + i, len - i, &bytes);
+        bool letter = words_is_letter(c);
+        number = number && c < 0x80;
+        if (letter && !number)
+            break;
+        number = letter ? number : words_is_digit(c);
+    }
+    return i;
+}
+
 /* Reads the next word from text[*at] on: letters, with apostrophes and hyphens between letters. False at the end. */
 static bool next_word(const struct lexicon *x, const char *text, size_t len, size_t *at, struct word *w)
 {
     int bytes;
-    size_t i = *at;
-    while (i < len && !words_is_letter(words_char(text + i, len - i, &bytes)))
-        i += (size_t)bytes;
+    size_t i = word_start(text, len, *at);
     w->len = 0;
     w->foreign_letter = w->capital = w->hyphen = w->too_long = false;
     for (bool inside = i < len; inside && i < len; i += inside ? (size_t)bytes : 0) {
@@ -356,12 +379,17 @@ static int compound_points(const struct lexicon *x, const struct word *w)
     return least;
 }
 
-static int word_points(const struct lexicon *x, const struct word *w, bool first, int *hits)
+static int word_points(const struct lexicon *x, const struct word *w, int *hits, struct lexicon_score *score)
 {
+    bool first = score->words == 0;
     if (w->too_long)
         return w->foreign_letter ? FOREIGN : 0;
     const struct entry *e = find(x, w->text, w->len);
     if (e->word) {
+        if (first) {
+            score->article = e->article & x->accepted;
+            score->begins = e->begins;
+        }
         for (int i = 0; i < x->languages && e->own & ~x->accepted; i++)
             hits[i] += e->own >> i & 1;
         return first && e->article & x->accepted ? LEXICON_OWN : entry_points(x, e);
@@ -378,8 +406,9 @@ void lexicon_score(const struct lexicon *x, const char *text, size_t len, struct
     int hits[LEXICON_LANGUAGES] = {0}, best = 0;
     *score = (struct lexicon_score){0};
     for (size_t at = 0; next_word(x, text, len, &at, &w); score->words++) {
-        int points = word_points(x, &w, score->words == 0, hits);
+        int points = word_points(x, &w, hits, score);
         score->points += points;
+        score->foreign += points < 0;
         if (each)
             each(arg, w.text, w.len, points);
     }

@@ -33,9 +33,15 @@ const struct lexicon_thresholds *lexicon_thresholds(const struct lexicon *x, con
 struct lexicon_score {
     int words;         /* runs of letters, with inner apostrophes and hyphens */
     int points;        /* LEXICON_OWN a word of the accepted languages at best */
+    int foreign;       /* words that count against the caption */
+    bool article;      /* of an accepted language at the beginning */
+    uint64_t begins;   /* other languages whose captions begin with that word; for lexicon_begins */
     char language[16]; /* whose words it has most, of those not accepted; "": none */
 };
 #define LEXICON_OWN 2
+
+/* Whether captions of the language, which is not accepted, begin with the first word too. */
+bool lexicon_begins(const struct lexicon *x, const struct lexicon_score *score, const char *language);
 
 /* Called for each word with its points. */
 typedef void lexicon_word(void *arg, const char *word, size_t len, int points);

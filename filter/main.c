@@ -56,6 +56,8 @@ static const char doc[] =
     "language: word lists, and CLD2 where they leave a doubt.\n"
     "duplicate: with --dedup exact; the first is kept, and of several filters each knows its own records alone. Takes "
     "30 to 38 bytes of memory a kept record, 10 GB for 250 million; the statistics say how much.\n"
+    "--dry-run counts each language and each boilerplate rule too; several rules can have a part in dropping a "
+    "caption.\n"
     "\n"
     "Examples:\n"
     "  atelier filter --in 'tar:cc/{000..331}.tar' --rejects why.jsonl | atelier tokenize ...\n"
@@ -175,13 +177,24 @@ static int process(void *self, struct record *r, struct stage_output *out)
         return err_sys("standard output");
     if (s->sample.most > 0)
         sample_offer(&s->sample, r);
+    if (stage_is_dry(out) && record_has(r, FIELD_REJECT) && strncmp(buf_string(&r->reject), "language:", 9) == 0)
+        stage_count(out, buf_string(&r->reject), 1);
     return stage_emit(out, r);
+}
+
+static void count_rule(void *out, const char *rule, uint64_t captions)
+{
+    char *name = xasprintf("boilerplate: %s", rule);
+    stage_count(out, name, captions);
+    free(name);
 }
 
 static int finish(void *self, struct stage_output *out)
 {
     struct settings *s = self;
     stage_count(out, "asked_cld2", filter_asked(s->f));
+    if (stage_is_dry(out))
+        filter_dropped(s->f, count_rule, out);
     if (s->filter.dedup)
         stage_count(out, "dedup_bytes", filter_dedup_bytes(s->f));
     sample_log(&s->sample);

@@ -9,7 +9,7 @@
 #define FILE_LIMIT (16u << 20)
 #define NAME_LIMIT 32 /* PCRE2's, of groups */
 
-static const char *const list_kinds[] = {"words", "shared", "endings", "articles", "alphabet", "thresholds"};
+static const char *const list_kinds[] = {"words", "shared", "endings", "articles", "begins", "alphabet", "thresholds"};
 
 struct parser {
     struct rules *rules;
@@ -56,8 +56,9 @@ static int open_list(struct parser *p, const char *kind, const char *language)
             .kind = xstrdup(kind), .language = xstrdup(language), .where = xasprintf("%s:%d", p->file, p->line)};
         return 0;
     }
-    return fail(p, "unknown section; there are define, drop CLASS, and words, shared, endings, articles, alphabet, "
-                   "thresholds LANGUAGE");
+    return fail(
+        p, "unknown section; there are define, drop CLASS, and words, shared, endings, articles, begins, alphabet, "
+           "thresholds LANGUAGE");
 }
 
 static int open_section(struct parser *p, char *line)

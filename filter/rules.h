@@ -5,7 +5,7 @@
  *   NAME = REGEX        a part, used as {NAME}; named again, it gains alternatives
  *   [drop CLASS]
  *   NAME = REGEX        a boilerplate rule
- *   [KIND LANGUAGE]     words, shared, endings, articles, alphabet, thresholds
+ *   [KIND LANGUAGE]     words, shared, endings, articles, begins, alphabet, thresholds
  *   word word ...
  *
  * An indented line goes on with the one above; # opens a comment line.

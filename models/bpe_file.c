@@ -22,6 +22,8 @@ static int read_file(const char *path, struct buf *out)
     }
     const char *why = gzerror(f, &gz_error);
     int result = 0;
+    if (gz_error == Z_MEM_ERROR)
+        mem_gone(1 << 16);
     if (gz_error == Z_ERRNO)
         result = err_sys("cannot read vocabulary %s", path);
     else if (gz_error != Z_OK)

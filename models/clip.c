@@ -120,17 +120,9 @@ static void layout(void *self, struct arena *a)
         return;
     c->dsum = arena_take(a, states * width, F32);
     c->dpatch_states = arena_take(a, patches * width, F32);
-    for (int i = 0; i < 2; i++) {
-        c->logits[i] = arena_take(a, n * n, F32);
-        c->dlogits[i] = arena_take(a, n * n, F32);
-        c->losses[i] = arena_take(a, n, F32);
-    }
-    c->targets = arena_take(a, n, I32);
-    c->best = arena_take(a, n, I32);
-    c->scalar = arena_take(a, 1, F32);
 }
 
-/* Ids that never change: where an image state comes from, whose state is the feature's, and the pairs. */
+/* Ids that never change: where an image state comes from, whose state is the feature's. */
 static void set_ids(struct clip *c)
 {
     int n = c->train ? c->batch : 1, states = c->image.states;
@@ -147,10 +139,6 @@ static void set_ids(struct clip *c)
     c->k->upload(c->from_patch, patch, rows);
     c->k->upload(c->from_class, class, rows);
     c->k->upload(c->image.pick, first, (size_t)n);
-    for (int i = 0; i < n; i++)
-        first[i] = i;
-    if (c->train)
-        c->k->upload(c->targets, first, (size_t)n);
     free(first);
     free(class);
     free(patch);
@@ -161,7 +149,7 @@ int clip_alloc(struct clip *c)
     if (params_alloc(&c->params, c->k, c->train) != 0 || arena_build(&c->arena, c->k, layout, c) != 0)
         return err_wrap("CLIP of widths %d and %d for a batch of %d", c->image.width, c->text.width, c->batch);
     set_ids(c);
-    return 0;
+    return c->train ? clip_join(c, comm_alone(), c->batch) : 0;
 }
 
 int clip_new(struct clip **c, const struct kernels *k, const struct clip_config *config, int batch, bool train)
@@ -181,6 +169,7 @@ void clip_free(struct clip **c)
         return;
     params_free(&(*c)->params);
     arena_free(&(*c)->arena);
+    arena_free(&(*c)->contrast.arena);
     free(*c);
     *c = NULL;
 }

@@ -40,8 +40,14 @@ void clip_image_features(struct clip *c, const float *pictures, int n, bool norm
 void clip_text_features(struct clip *c, const int32_t *text, int n, bool normalise, float *features);
 float clip_logit_scale(const struct clip *c); /* exp(logit_scale) */
 
-/* Symmetric cross-entropy over the batch of n pairs: the loss, gradients += . `correct`: NULL, or receives how many
- * pictures' own caption scores highest. */
-float clip_train(struct clip *c, const float *pictures, const int32_t *text, int n, int *correct);
+/* Of a CLIP for training: from now on its batches are this process's shares (comm_first) of batches of `pairs` pairs,
+ * which all processes train on together; it was made for the largest share. 0 or -1. */
+int clip_join(struct clip *c, const struct comm *comm, int pairs);
+
+/* Symmetric cross-entropy over a batch, of which these n pairs are this process's share (all of it, unless it joined
+ * others): the loss and the gradients (+=) of its own pairs' terms, which add up over processes to the batch's.
+ * `correct`: NULL, or receives how many of its pictures' own caption scores highest. 0, or -1 when another process was
+ * lost. */
+int clip_train(struct clip *c, const float *pictures, const int32_t *text, int n, float *loss, int *correct);
 
 #endif

@@ -1,6 +1,6 @@
 /*
  * What a CLIP holds, for the files that make it up: clip.c (running), clip_tower.c (a tower from its first states to
- * its features), clip_train.c, clip_file.c.
+ * its features), clip_train.c, clip_contrast.c (the loss), clip_file.c.
  */
 #ifndef ATELIER_MODELS_CLIP_PRIVATE_H
 #define ATELIER_MODELS_CLIP_PRIVATE_H
@@ -29,6 +29,17 @@ struct clip_tower {
     struct block_scratch scratch;
 };
 
+/* The scores of a process's own pictures with all captions of the batch, and of its captions with all pictures. */
+struct clip_contrast {
+    const struct comm *comm;
+    int pairs;                     /* of the batch, over all processes */
+    size_t first;                  /* this process's first */
+    struct tensor all[2], dall[2]; /* [pairs, embed]: units of all pictures and captions; gradients of own terms */
+    struct tensor logits[2], dlogits[2];            /* [batch, pairs] */
+    struct tensor losses[2], targets, best, scalar; /* [batch] ...; [1] */
+    struct arena arena;
+};
+
 struct clip {
     const struct kernels *k;
     struct clip_config config;
@@ -48,10 +59,9 @@ struct clip {
     struct tensor from_patch, from_class;
     struct tensor ids; /* [batch, context] I32 */
 
+    /* For training alone. */
     struct tensor dsum, dpatch_states;
-    /* [batch, batch]: scores of pictures with captions, and the transpose */
-    struct tensor logits[2], dlogits[2];
-    struct tensor losses[2], targets, best, scalar; /* [batch] ...; [1] */
+    struct clip_contrast contrast;
 };
 
 /* Adds a tower's blocks, last norm and projection to the table, under `prefix` ("visual." or ""). */
@@ -65,6 +75,9 @@ void clip_tower_backward(struct clip_tower *t, const struct params *p, int n);
 /* Uploads and runs a tower up to its features, n sequences at once. */
 void clip_image_forward(struct clip *c, const float *pictures, int n);
 void clip_text_forward(struct clip *c, const int32_t *text, int n);
+
+/* From the towers' units of n own pairs to their gradients, the scale's, and what clip_train gives. 0 or -1. */
+int clip_contrast(struct clip *c, int n, float *loss, int *correct);
 
 /* Checks the sizes, and makes a CLIP whose table is complete but nothing is allocated for it; then allocates. 0 or -1.
  */

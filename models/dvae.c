@@ -228,8 +228,17 @@ static double entropy_of(const struct kernels *k, struct tensor use, size_t n)
     return h;
 }
 
-void dvae_train(struct dvae *d, const float *x, int n, const struct dvae_step *s, float grad_scale,
-                struct dvae_losses *out, int32_t *codes)
+/* The mean code use of all processes' parts. */
+static int whole_use(struct dvae *d, const struct dvae_step *s)
+{
+    if (!s->comm)
+        return 0;
+    d->k->scale(d->use, s->share, (size_t)d->config.vocab);
+    return s->comm->sum(d->use, (size_t)d->config.vocab) ? err_wrap("code use") : 0;
+}
+
+int dvae_train(struct dvae *d, const float *x, int n, const struct dvae_step *s, float grad_scale,
+               struct dvae_losses *out, int32_t *codes)
 {
     const struct kernels *k = d->k;
     int cells = n * d->grid * d->grid, pixels = n * d->side * d->side, vocab = d->config.vocab;
@@ -243,8 +252,8 @@ void dvae_train(struct dvae *d, const float *x, int n, const struct dvae_step *s
     dvae_net_forward(&d->encoder, &d->scratch, d->logits, d->x, n);
     if (s->noise)
         k->upload(d->noise, s->noise, weights);
-    else
-        k->gumbel(d->noise, s->key, s->hi, weights);
+    for (size_t i = 0, each = weights / (size_t)n; !s->noise && i < (size_t)n; i++)
+        k->gumbel(tensor_at(d->noise, i * each), s->key, s->hi + i, each);
     k->gumbel_softmax(d->z, d->logits, d->noise, s->tau, cells, vocab);
     dvae_net_forward(&d->decoder, &d->scratch, d->stats, d->z, n);
 
@@ -253,6 +262,8 @@ void dvae_train(struct dvae *d, const float *x, int n, const struct dvae_step *s
     k->fill(d->dlogits, 0, weights);
     k->kl_uniform(d->kl, d->dlogits, d->logits, cells, vocab, s->beta * per_value);
     k->code_use(d->use, d->logits, cells, vocab);
+    if (whole_use(d, s))
+        return -1;
     if (s->entropy != 0)
         k->code_use_backward(d->dlogits, d->use, d->logits, cells, vocab, grad_scale * s->entropy / (float)ln_vocab);
 
@@ -272,4 +283,5 @@ void dvae_train(struct dvae *d, const float *x, int n, const struct dvae_step *s
         k->argmax(d->codes, d->logits, cells, vocab);
         k->download(codes, d->codes, (size_t)cells);
     }
+    return 0;
 }

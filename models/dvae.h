@@ -52,23 +52,26 @@ struct tensor dvae_logits(struct dvae *d, struct tensor x, int n);
 struct tensor dvae_stats(struct dvae *d, struct tensor z, int n);
 
 struct dvae_step {
+    const struct comm *comm; /* NULL: the batch is whole; else the processes that each have a part of it */
+    float share;             /* this process's part of the batch's pictures */
     float tau, beta;
     float entropy; /* weight of the bonus on the entropy of the mean code use: loss -= entropy * H / ln(vocab); 0: the
                       paper's loss */
     float scale_floor;  /* least b of the density; 0: the paper's. Flat backgrounds otherwise drive b to nothing, and
                            the noise of their gradients, 1 / b, drowns all else */
-    uint64_t key, hi;   /* names the Gumbel noise (random.h) ... */
+    uint64_t key, hi;   /* names the first picture's Gumbel noise (random.h); the next picture's is hi + 1 ... */
     const float *noise; /* ... or, not NULL, the noise itself, host [n, grid * grid, vocab] */
 };
 struct dvae_losses {
     float loss, nll, kl; /* nll and kl as MODELS.md: nll the mean over values, kl nats a picture */
     float use_entropy;   /* H of the mean code use, nats */
 };
-/* Forward and backward of one batch (host, mapped pixels [n, side, side, 3]); gradients are added to params->grads
- * times `grad_scale` (1 / number of micro-batches). `codes`: NULL, or host [n, grid * grid], receives the argmax codes.
- */
-void dvae_train(struct dvae *d, const float *x, int n, const struct dvae_step *s, float grad_scale,
-                struct dvae_losses *out, int32_t *codes);
+/* Forward and backward of one batch, or of this process's part of it (host, mapped pixels [n, side, side, 3]);
+ * gradients are added to params->grads times `grad_scale` (share / number of micro-batches), so that their sum over
+ * processes is the batch's. The losses are the part's, means over it, but the code use is the batch's. `codes`: NULL,
+ * or host [n, grid * grid], receives the argmax codes. 0, or -1 when another process was lost. */
+int dvae_train(struct dvae *d, const float *x, int n, const struct dvae_step *s, float grad_scale,
+               struct dvae_losses *out, int32_t *codes);
 
 /* k-means initialisation (an option beside the paper's recipe, against a codebook that collapses at the start):
  * clusters the encoder's last features f, those behind the final ReLU, of `count` pictures (host, mapped pixels) into

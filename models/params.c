@@ -191,6 +191,25 @@ int params_save(const struct params *p, struct tensor slab, const char *path, co
     return status;
 }
 
+/* Neighbours of one type go together; the gaps between them are zero. */
+int params_sum_grads(const struct params *p, const struct comm *comm)
+{
+    for (int i = 0, end; i < p->count; i = end) {
+        struct tensor first = param_grad(p, i);
+        for (end = i + 1; end < p->count && param_grad(p, end).dtype == first.dtype;)
+            end++;
+        size_t units = (end < p->count ? p->list[end].offset : p->total) - p->list[i].offset;
+        if (comm->sum(first, units * 4 / dtype_size(first.dtype)))
+            return err_wrap("gradients");
+    }
+    return 0;
+}
+
+int params_share(const struct params *p, struct tensor slab, const struct comm *comm)
+{
+    return comm->broadcast((struct tensor){slab.data, F32}, p->total);
+}
+
 void params_average(const struct params *p, struct tensor slab, float keep, uint64_t step)
 {
     for (int i = 0; i < p->count; i++)

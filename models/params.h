@@ -7,7 +7,7 @@
 #define ATELIER_MODELS_PARAMS_H
 
 #include "common/weights.h"
-#include "kernels/kernels.h"
+#include "kernels/comm.h"
 
 enum init { INIT_ZERO, INIT_ONE, INIT_CONSTANT /* `scale` */, INIT_NORMAL /* times `scale` */ };
 
@@ -80,6 +80,10 @@ int params_load(struct params *p, const struct weights *w, const char *prefix);
 /* For files with names of their own: the tensor called `name`, or NULL with an error when it is missing or has another
  * shape. */
 const struct weight *params_tensor(const struct weights *w, const char *name, int ndim, const int64_t *shape);
+/* Gradients = their sums over all processes. 0 or -1. */
+int params_sum_grads(const struct params *p, const struct comm *comm);
+/* A slab = rank 0's, bit by bit. 0 or -1. */
+int params_share(const struct params *p, struct tensor slab, const struct comm *comm);
 /* slab += (1 - keep) (values - slab): the average of the weights after `step` updates. */
 void params_average(const struct params *p, struct tensor slab, float keep, uint64_t step);
 /* Writes all parameters of a slab (values, averages, moments), as F32, with metadata (key, value, ..., NULL). 0 or -1.

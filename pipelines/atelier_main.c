@@ -60,9 +60,6 @@ int main(int argc, char **argv)
     }
     snprintf(path, sizeof path, "%s/atelier-%s", dir, argv[1]);
     argv[1] = path;
-    /* Stages share the cores with each other: threads that wait may spin for microseconds, but not for long. */
-    setenv("OMP_WAIT_POLICY", "passive", 0);
-    setenv("GOMP_SPINCOUNT", "20000", 0);
     execv(path, argv + 1);
     fprintf(stderr, "atelier: no program '%s' in %s (atelier --help lists them)\n", strrchr(path, '-') + 1, dir);
     return EXIT_NO_PROGRAM;

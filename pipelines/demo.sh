@@ -40,7 +40,7 @@ begin=$SECONDS
 step() { printf '\n[%d:%02d] %s\n' $(((SECONDS - begin) / 60)) $(((SECONDS - begin) % 60)) "$*"; }
 
 step "Drawing the picture set (Debian's emoji font, Unicode's names) into tar shards"
-rm -rf "$dir"/shards "$dir"/codes && mkdir "$dir/shards"
+rm -rf "$dir/shards" && mkdir "$dir/shards"
 $atelier emoji $emoji --noise --out "tar:$dir/shards/train-{000..003}.tar#records=$shard" --heldout "tar:$dir/shards/heldout.tar"
 
 step "filter: what is fit to train on"
@@ -53,10 +53,16 @@ $atelier tokenize --train --vocab-size $words --vocab "$dir/vocab.json" --in "ta
 step "trainer dvae: pictures to codes and back"
 $atelier trainer dvae $dvae --data "tar:$dir/shards/kept.tar" --run "$dir/dvae"
 
-step "filter | tokenize | encode: the store of captions and codes"
-$atelier filter --in "tar:$dir/shards/train-{000..003}.tar" |
-    $atelier tokenize --vocab "$dir/vocab.json" |
-    $atelier encode --dvae "$dir/dvae" --out "lmdb:$dir/codes"
+copies=$(nproc)
+[ "$copies" -le 8 ] || copies=8
+step "run filter, tokenize, $copies times encode: the store of captions and codes"
+cat >"$dir/codes.pipe" <<EOF
+filter   --in 'tar:$dir/shards/train-{000..003}.tar'
+tokenize --vocab '$dir/vocab.json'
+encode   --dvae '$dir/dvae' --threads 1  x$copies
+store    '$dir/codes'
+EOF
+$atelier run "$dir/codes.pipe" --dir "$dir/codes.run"
 $atelier store verify "$dir/codes" >"$dir/store.txt"
 $atelier encode --dvae "$dir/dvae" --reconstruct --in "tar:$dir/shards/heldout.tar" --out "tar:$dir/shards/seen.tar"
 

@@ -124,7 +124,8 @@ int main(int argc, char **argv)
     struct heldout h = {.side = 32};
     argp_program_version = "atelier-heldout " ATELIER_VERSION;
     argp_err_exit_status = ERR_USAGE;
-    argp_parse(&argp, argc, argv, 0, NULL, &h);
+    if (argp_parse(&argp, argc, argv, 0, NULL, &h) != 0)
+        mem_gone(0);
     log_open("heldout", false);
     int rc = run(&h);
     if (rc)

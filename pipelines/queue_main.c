@@ -115,7 +115,7 @@ static void move(struct queue *q)
     struct link_batch batch;
     uint64_t ticket;
     while (c->pending_items < PENDING_ITEMS && c->pending_bytes < PENDING_BYTES && link_take(q->from, &batch)) {
-        link_feed(q->to, &batch.body, batch.items);
+        link_feed(q->to, &batch.body, batch.items, batch.sum);
         link_seal(q->to, batch.ticket);
         link_pass(q->from, batch.ticket);
     }
@@ -136,9 +136,6 @@ static int serve(struct queue *q)
         if (link_service(q->from, now) < 0 || link_service(q->to, now) < 0)
             return -1;
         move(q);
-        /* What was moved is to go out now, not after the next wait. */
-        if (link_service(q->from, now) < 0 || link_service(q->to, now) < 0)
-            return -1;
         if (!ending && link_has_ended(q->from, &total)) {
             ending = true;
             link_end(q->to, total);
@@ -148,6 +145,9 @@ static int serve(struct queue *q)
             deadline = now + STOP_SECONDS;
             link_retire(q->from);
         }
+        /* What was moved goes out now; what came meanwhile is left to end the next wait. */
+        link_flush(q->from, now);
+        link_flush(q->to, now);
     } while (stopping ? link_counts(q->to)->open_items > 0 && now < deadline
                       : !ending || !link_end_is_told(q->to, now) || !link_end_is_heard(q->from, now));
     return 0;
@@ -159,7 +159,8 @@ int main(int argc, char **argv)
     struct queue q = {0};
     argp_program_version = "atelier-queue " ATELIER_VERSION;
     argp_err_exit_status = ERR_USAGE;
-    argp_parse(&argp, argc, argv, 0, NULL, &q);
+    if (argp_parse(&argp, argc, argv, 0, NULL, &q) != 0)
+        mem_gone(0);
     log_open("queue", q.json_log);
     stage_catch_signals();
     const struct monitor_view view = {print_metrics, &q};

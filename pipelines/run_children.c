@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,8 +24,9 @@
 #define END_SECONDS 8.0 /* for the end to go through all programs */
 #define MAX_CRASHES 40  /* of a stage: a record that kills it does so five times, and several may be on their way */
 
-void children_open(struct children *c, const struct plan *plan)
+int children_open(struct children *c, const struct plan *plan)
 {
+    const size_t most = sizeof((struct sockaddr_un *)0)->sun_path - 1;
     *c = (struct children){.plan = plan};
     for (size_t i = 0; i < plan->count; i++)
         c->count += plan->steps[i].copies;
@@ -38,6 +40,11 @@ void children_open(struct children *c, const struct plan *plan)
                                .copy = copy,
                                .log = xasprintf("%s/%zu-%s.%u.log", plan->dir, i, plan->steps[i].name, copy),
                                .metrics = xasprintf("%s/%zu-%s.%u.metrics", plan->dir, i, plan->steps[i].name, copy)};
+    for (size_t i = 0; i < n; i++)
+        if (strlen(c->list[i].metrics) > most)
+            return err_set(ERR_USAGE, "%s: a socket's path has at most %zu bytes; give a shorter directory with --dir",
+                           c->list[i].metrics, most);
+    return 0;
 }
 
 void children_free(struct children *c)
@@ -65,13 +72,28 @@ static _Noreturn void become(char **argv, const char *log, pid_t parent)
     _exit(ERR_USAGE);
 }
 
-static int start(struct children *c, struct child *child, double now)
+/* Its step's command, with what belongs to this copy; the source begins behind what is stored. */
+static char **argv_of(const struct children *c, const struct child *child)
 {
     char from[24];
     snprintf(from, sizeof from, "%" PRIu64, c->stored);
-    /* The source begins behind what is stored. */
-    const char *const more[] = {"--metrics", child->metrics, child->step == 0 ? "--from" : NULL, from, NULL};
-    char **argv = plan_argv(&c->plan->steps[child->step], more);
+    bool skips = child->step == 0 && c->stored > 0;
+    const char *const more[] = {"--metrics", child->metrics, skips ? "--from" : NULL, from, NULL};
+    return plan_argv(&c->plan->steps[child->step], more);
+}
+
+void children_print(const struct children *c)
+{
+    for (size_t i = 0; i < c->count; i++) {
+        char **argv = argv_of(c, &c->list[i]);
+        plan_print(argv);
+        plan_argv_free(argv);
+    }
+}
+
+static int start(struct children *c, struct child *child, double now)
+{
+    char **argv = argv_of(c, child);
     pid_t parent = getpid(), pid = fork();
     if (pid == 0)
         become(argv, child->log, parent);
@@ -84,17 +106,23 @@ static int start(struct children *c, struct child *child, double now)
     return 0;
 }
 
-/* The last line that it said, for the message about its end. */
+/* The last line that it said, for the message about its end; argp's hint at --help, behind a usage error, is no news.
+ */
 static char *last_words(const struct child *child)
 {
     struct buf text = {0};
     if (file_read(child->log, (size_t)64 << 20, &text) < 0)
         return xstrdup(child->log);
-    char *at = buf_string(&text), *end = at + text.len;
-    while (end > at && end[-1] == '\n')
-        *--end = 0;
-    char *line = strrchr(at, '\n');
-    char *words = xstrdup(line ? line + 1 : at);
+    char *at = buf_string(&text), *line;
+    do {
+        char *end = at + strlen(at);
+        while (end > at && end[-1] == '\n')
+            *--end = 0;
+        line = strrchr(at, '\n');
+        if (line)
+            *line++ = 0;
+    } while (line && strncmp(line, "Try `", 5) == 0);
+    char *words = xstrdup(line ? line : at);
     buf_free(&text);
     return words;
 }

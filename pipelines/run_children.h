@@ -27,8 +27,12 @@ struct children {
     bool stopping;
 };
 
-void children_open(struct children *c, const struct plan *plan);
+/* 0, or -1 when the plan's directory has too long a path for sockets. */
+int children_open(struct children *c, const struct plan *plan);
 void children_free(struct children *c);
+
+/* Prints their commands as a shell takes them, each in the background, the store first. */
+void children_print(const struct children *c);
 
 /* Starts those whose time has come, and takes note of those that ended. 0, or -1 when one dies again and again, or in a
  * way that trying again does not mend. */

@@ -2,7 +2,7 @@
  * atelier-run: runs a pipeline file (run_plan.h) on this host, each stage in as many copies as it says.
  *
  *     atelier-run preprocess.pipe              the store's cursor says where it goes on
- *     atelier-run preprocess.pipe --dry-run    the commands, to be typed by hand on any host
+ *     atelier-run preprocess.pipe --dry-run    the commands, to be typed by hand or given to a shell
  *
  * What dies is started again. The links live in a private directory, as do the logs of the programs.
  */
@@ -11,6 +11,7 @@
 #include "common/stage.h"
 #include "common/stage_counts.h"
 #include "common/store.h"
+#include "pipelines/metrics.h"
 #include "pipelines/run_children.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -38,7 +39,8 @@ struct run {
     struct plan plan;
     struct children children;
     double start, looked;
-    uint64_t first; /* the store's cursor at the start */
+    uint64_t first;    /* the store's cursor at the start */
+    uint64_t expected; /* records in all, as the source guesses; 0: no guess yet */
     bool finished;
 };
 
@@ -115,20 +117,51 @@ static int take_dir(struct run *r)
     return 0;
 }
 
-static int read_cursor(const char *path, uint64_t *cursor)
+/* How far the store is: 0 where there is none yet. It must be this run's. */
+static int read_cursor(const struct plan *plan, uint64_t *cursor)
 {
     struct store *s;
-    char *meta = xasprintf("%s/meta.json", path);
+    char *meta = xasprintf("%s/meta.json", plan->store);
     bool made = access(meta, F_OK) == 0;
     free(meta);
     *cursor = 0;
     if (!made)
         return 0;
-    if (store_open_read(&s, path) < 0)
+    if (store_open_read(&s, plan->store) < 0)
         return -1;
+    const char *run = store_run(s);
     *cursor = store_cursor(s);
+    int rc = 0;
+    if (*cursor > 0 && (run == NULL || strcmp(run, plan->run) != 0))
+        rc = err_set(ERR_DATA,
+                     "%s: its %" PRIu64 " records are of another run: the pipeline, or a file that it names, is not "
+                     "what it was. Name another store, or remove this one to begin anew",
+                     plan->store, *cursor);
     store_close(&s);
-    return 0;
+    return rc;
+}
+
+static void show_progress(struct run *r, double now)
+{
+    const struct children *c = &r->children;
+    struct buf answer = {0};
+    unsigned restarts = 0;
+    for (size_t i = 0; i < c->count; i++)
+        restarts += c->list[i].restarts;
+    metrics_ask(c->list[c->count - 1].metrics, &answer);
+    uint64_t expected = metrics_value(&answer, "input_expected_records");
+    buf_free(&answer);
+    if (expected > 0)
+        r->expected = expected;
+    double rate = (double)(c->stored - r->first) / (now - r->start);
+    if (rate > 0 && r->expected >= c->stored) {
+        unsigned long left = (unsigned long)((double)(r->expected - c->stored) / rate);
+        log_progress("%" PRIu64 " stored, %.*f/s, %.0f%%, %lu:%02lu left, %zu programs, %u restarts", c->stored,
+                     rate < 10 ? 2 : 0, rate, 100.0 * (double)c->stored / (double)r->expected, left / 60, left % 60,
+                     c->count, restarts);
+    } else {
+        log_progress("%" PRIu64 " stored, %zu programs, %u restarts", c->stored, c->count, restarts);
+    }
 }
 
 /* Looks at the store now and then; one that is just being written may not be readable for a moment. */
@@ -138,14 +171,10 @@ static void look(struct run *r, double now)
     if (now - r->looked < LOOK_SECONDS)
         return;
     r->looked = now;
-    if (read_cursor(r->plan.store, &cursor) == 0)
+    if (read_cursor(&r->plan, &cursor) == 0)
         children_note_stored(&r->children, cursor);
-    unsigned restarts = 0;
-    for (size_t i = 0; i < r->children.count; i++)
-        restarts += r->children.list[i].restarts;
-    uint64_t stored = r->children.stored;
-    log_progress("%" PRIu64 " stored, %.4g/s, %zu programs, %u restarts", stored,
-                 (double)(stored - r->first) / (now - r->start), r->children.count, restarts);
+    if (isatty(STDERR_FILENO))
+        show_progress(r, now);
 }
 
 /* Ends the programs: gently, then by force. */
@@ -185,6 +214,9 @@ static int print_accounting(const struct run *r)
     struct store_report s;
     if (store_verify(r->plan.store, &s) < 0)
         return -1;
+    unsigned long seconds = (unsigned long)(stage_clock() - r->start);
+    log_info("done in %lu:%02lu: %" PRIu64 " records stored, %" PRIu64 " of them in this run", seconds / 60,
+             seconds % 60, s.cursor, s.cursor - r->first);
     printf("%-20s %8s %8s\n", "stage", "copies", "restarts");
     for (size_t i = 0; i < r->plan.count; i++) {
         unsigned restarts = 0;
@@ -204,18 +236,35 @@ static int print_accounting(const struct run *r)
     return 0;
 }
 
+/* A script for a shell: all in the background, until the last has ended. */
+static void print_commands(const struct run *r)
+{
+    printf("mkdir -p -m 700 ");
+    plan_print_word(r->dir);
+    putchar('\n');
+    children_print(&r->children);
+    puts("wait");
+}
+
 static int work(struct run *r)
 {
-    if (take_dir(r) < 0 || read_cursor(r->plan.store, &r->first) < 0)
+    if (read_plan(r) < 0 || read_cursor(&r->plan, &r->first) < 0)
         return -1;
-    children_open(&r->children, &r->plan);
+    if (children_open(&r->children, &r->plan) < 0)
+        return -1;
     children_note_stored(&r->children, r->first);
+    if (r->dry_run) {
+        print_commands(r);
+        return 0;
+    }
+    if (take_dir(r) < 0)
+        return -1;
     if (r->first > 0)
         log_info("going on behind the %" PRIu64 " records that are stored", r->first);
     int rc = supervise(r);
     r->finished = rc == 0 && children_done(&r->children);
     stop(r);
-    return rc < 0 ? -1 : 0;
+    return rc < 0 || !r->finished ? rc : print_accounting(r);
 }
 
 int main(int argc, char **argv)
@@ -225,24 +274,15 @@ int main(int argc, char **argv)
     struct run r = {.lock = -1};
     argp_program_version = "atelier-run " ATELIER_VERSION;
     argp_err_exit_status = ERR_USAGE;
-    argp_parse(&argp, argc, argv, 0, NULL, &r);
+    if (argp_parse(&argp, argc, argv, 0, NULL, &r) != 0)
+        mem_gone(0);
     log_open("run", r.json_log);
     stage_catch_signals();
     r.start = stage_clock();
-    int rc = read_plan(&r);
-    if (rc == 0 && r.dry_run) {
-        for (size_t i = 0; i < r.plan.count; i++)
-            for (unsigned copy = 0; copy < r.plan.steps[i].copies; copy++)
-                plan_print(r.plan.steps[i].argv);
-    } else if (rc == 0) {
-        rc = work(&r);
-        if (r.finished)
-            rc = print_accounting(&r);
-    }
-    int code = rc < 0 ? err_code() : 0;
-    if (rc < 0)
+    int rc = work(&r), code = rc < 0 ? err_code() : 0;
+    if (rc < 0) {
         log_error("%s", err_text());
-    else if (!r.dry_run && !r.finished) {
+    } else if (!r.dry_run && !r.finished) {
         log_info("stopped by a signal: the same command goes on from here");
         code = 128 + stage_stop_signal();
     }

@@ -1,20 +1,16 @@
 /*
- * A pipeline file and the commands that it stands for (run_plan.h). Where one of two neighbours has one copy, it binds
- * their link; between two that have several stands a queue.
+ * A pipeline file and the commands that it stands for (run_plan.h). Source and store bind their links, and between two
+ * other stages stands a queue, so that any of these can get one more copy at any time.
  */
 #include "pipelines/run_plan.h"
-#include "common/crc32c.h"
 #include "common/err.h"
-#include "common/expand.h"
 #include "common/mem.h"
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define MAX_FILE_BYTES (1u << 20)
-#define MAX_HASHED_BYTES (64u << 20) /* of larger files the size alone counts */
 
 struct words {
     char **data;
@@ -124,47 +120,6 @@ static int check(struct plan *p, const char *file)
     return 0;
 }
 
-/* FNV-1a of a text with its end. */
-static void hash_text(uint64_t *hash, const char *text)
-{
-    do
-        *hash = (*hash ^ (unsigned char)*text) * 0x100000001b3ull;
-    while (*text++);
-}
-
-static void hash_file(uint64_t *hash, const char *name)
-{
-    struct stat st;
-    struct buf content = {0};
-    char facts[48];
-    uint32_t crc = 0;
-    if (stat(name, &st) != 0 || !S_ISREG(st.st_mode))
-        return;
-    if (st.st_size <= MAX_HASHED_BYTES && file_read(name, MAX_HASHED_BYTES, &content) == 0)
-        crc = crc32c(0, content.data, content.len);
-    buf_free(&content);
-    snprintf(facts, sizeof facts, "%lld %08x", (long long)st.st_size, crc);
-    hash_text(hash, facts);
-}
-
-/* The run's identity: all words of the file but the numbers of copies, and the files that they name. */
-static void identify(struct plan *p)
-{
-    uint64_t hash = 0xcbf29ce484222325ull;
-    for (size_t i = 0; i + 1 < p->count; i++) {
-        for (size_t j = 0; j < p->steps[i].argc; j++) {
-            const char *word = p->steps[i].argv[j], *value = word + strcspn(word, "=:");
-            struct names files = {0};
-            hash_text(&hash, word);
-            if (expand_braces(&files, *value ? value + 1 : word) == 0)
-                for (size_t k = 0; k < files.count; k++)
-                    hash_file(&hash, files.name[k]);
-            names_free(&files);
-        }
-    }
-    snprintf(p->run, sizeof p->run, "%016llx", (unsigned long long)hash);
-}
-
 static void add_arguments(struct plan_step *s, const char *const *arguments)
 {
     struct words w = {s->argv, s->argc};
@@ -187,12 +142,10 @@ static struct plan_step *insert_step(struct plan *p, size_t at)
 /* Joins step i and the next one: gives the number of steps that were put between. */
 static size_t join(struct plan *p, size_t i, const char *bin)
 {
-    bool queued = p->steps[i].copies > 1 && p->steps[i + 1].copies > 1;
-    bool first_binds = !queued && p->steps[i].copies == 1;
-    bool next_binds = !queued && !first_binds;
+    bool from_source = i == 0, to_store = i + 2 == p->count, queued = !from_source && !to_store;
     char *link = xasprintf("ipc://%s/%zu", p->dir, i), *next = xasprintf("ipc://%s/%zu", p->dir, i + queued);
-    char *out = xasprintf("%s%s", first_binds ? "bind+" : "", link);
-    char *in = xasprintf("%s%s", next_binds ? "bind+" : "", next);
+    char *out = xasprintf("%s%s", from_source && !to_store ? "bind+" : "", link);
+    char *in = xasprintf("%s%s", to_store ? "bind+" : "", next);
     add_arguments(&p->steps[i], (const char *const[]){"--out", out, NULL});
     add_arguments(&p->steps[i + 1], (const char *const[]){"--in", in, "--run", p->run, NULL});
     if (queued) {
@@ -215,7 +168,7 @@ int plan_read(struct plan *p, const char *file, const char *bin, const char *dir
     *p = (struct plan){.dir = xstrdup(dir)};
     if (read_lines(p, file) < 0 || check(p, file) < 0)
         return -1;
-    identify(p);
+    plan_identify(p);
     for (size_t i = 0; i + 1 < p->count; i++) {
         struct plan_step *s = &p->steps[i];
         if (strchr(s->argv[0], '/') == NULL) {
@@ -265,12 +218,23 @@ void plan_argv_free(char **argv)
     free(argv);
 }
 
+void plan_print_word(const char *word)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:=+,@%";
+    if (*word && strspn(word, plain) == strlen(word)) {
+        fputs(word, stdout);
+        return;
+    }
+    putchar('\'');
+    for (; *word; word++)
+        fputs(*word == '\'' ? "'\\''" : (char[]){*word, 0}, stdout);
+    putchar('\'');
+}
+
 void plan_print(char *const *argv)
 {
     for (; *argv; argv++) {
-        bool plain =
-            **argv &&
-            strspn(*argv, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:=+,@%") == strlen(*argv);
-        printf(plain ? "%s%s" : "'%s'%s", *argv, argv[1] ? " " : "\n");
+        plan_print_word(*argv);
+        fputs(argv[1] ? " " : " &\n", stdout);
     }
 }

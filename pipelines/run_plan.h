@@ -26,9 +26,9 @@ struct plan_step {
 };
 
 struct plan {
-    char *dir;   /* of the run: sockets and logs */
-    char *store; /* the store's path */
-    char run[24];
+    char *dir;               /* of the run: sockets and logs */
+    char *store;             /* the store's path */
+    char run[24];            /* its identity */
     struct plan_step *steps; /* the source first, the store last */
     size_t count;
 };
@@ -37,11 +37,16 @@ struct plan {
 int plan_read(struct plan *p, const char *file, const char *bin, const char *dir);
 void plan_free(struct plan *p);
 
+/* run_identity.c: gives the plan its run: a hash of the words of all stages and of the files that they name. What
+ * changes no record does not count: numbers of copies and threads, logs, statistics, keys. */
+void plan_identify(struct plan *p);
+
 /* A step's command with more words behind it, NULL the last: to be freed with plan_argv_free. */
 char **plan_argv(const struct plan_step *step, const char *const *more);
 void plan_argv_free(char **argv);
 
-/* A command as a person could type it. */
+/* A command as a person could type it, in the background. */
 void plan_print(char *const *argv);
+void plan_print_word(const char *word); /* as a shell reads it back */
 
 #endif

@@ -7,25 +7,22 @@
 #include "common/mem.h"
 #include "common/stage.h"
 #include "common/stage_counts.h"
+#include "pipelines/metrics.h"
 #include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define SUFFIX ".metrics"
-#define MAX_ANSWER_BYTES ((size_t)1 << 20)
-#define ANSWER_SECONDS 1
 #define SAMPLE_US 1000000 /* between the two looks that make a rate */
+#define SMOOTHING 0.2     /* share of the newest second */
 
 /* What one program says of itself. */
 struct sample {
     bool answered;
-    uint64_t records, rejected, pending_in, pending_out, open_out, stored, done_permille;
+    uint64_t records, rejected, pending_in, pending_out, open_out, stored, expected;
 };
 
 struct program {
@@ -38,7 +35,8 @@ struct program {
 struct programs {
     struct program *list;
     size_t count;
-    double seconds; /* between the samples */
+    double looked, seconds; /* when, and since the look before */
+    double rate;            /* records stored a second, smoothed: commits come in lumps */
 };
 
 static int is_socket(const struct dirent *e)
@@ -64,56 +62,28 @@ static int find_programs(struct programs *p, const char *run)
         free(entries[i]);
     }
     free(entries);
-    return p->count ? 0 : err_set(ERR_USAGE, "%s: no program of a run is there; name the directory FILE.run", run);
-}
-
-/* The answer to GET /metrics; empty when there is none. */
-static void ask(const char *path, struct buf *answer)
-{
-    static const char request[] = "GET /metrics HTTP/1.0\r\n\r\n";
-    const struct timeval limit = {.tv_sec = ANSWER_SECONDS};
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return;
-    strncpy(address.sun_path, path, sizeof address.sun_path - 1);
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0 &&
-        send(fd, request, sizeof request - 1, MSG_NOSIGNAL) == sizeof request - 1) {
-        ssize_t got = 1;
-        while (got > 0 && answer->len < MAX_ANSWER_BYTES) {
-            buf_reserve(answer, 4096);
-            got = recv(fd, answer->data + answer->len, 4096, 0);
-            answer->len += got > 0 ? (size_t)got : 0;
-        }
-    }
-    close(fd);
-}
-
-static uint64_t value_of(const char *answer, const char *name)
-{
-    const char *line = strstr(answer, name);
-    return line ? strtoull(line + strlen(name), NULL, 10) : 0;
+    return p->count
+               ? 0
+               : err_set(ERR_AGAIN, "%s: no program of a run is at work there; name a run's directory, FILE.run", run);
 }
 
 static void take_sample(struct program *p)
 {
     struct buf answer = {0};
-    ask(p->socket, &answer);
-    const char *text = buf_string(&answer);
+    metrics_ask(p->socket, &answer);
     p->before = p->now;
     p->now = (struct sample){
         .answered = answer.len > 0,
-        .records = value_of(text, "\natelier_records_total "),
-        .rejected = value_of(text, "\natelier_rejected_total "),
-        .pending_in = value_of(text, "\natelier_link_pending_records{end=\"in\"} "),
-        .pending_out = value_of(text, "\natelier_link_pending_records{end=\"out\"} "),
-        .open_out = value_of(text, "\natelier_link_open_records{end=\"out\"} "),
-        .stored = value_of(text, "\natelier_store_committed_total "),
-        .done_permille = value_of(text, "\natelier_input_done_permille "),
+        .records = metrics_value(&answer, "records_total"),
+        .rejected = metrics_value(&answer, "rejected_total"),
+        .pending_in = metrics_value(&answer, "link_pending_records{end=\"in\"}"),
+        .pending_out = metrics_value(&answer, "link_pending_records{end=\"out\"}"),
+        .open_out = metrics_value(&answer, "link_open_records{end=\"out\"}"),
+        .stored = metrics_value(&answer, "store_committed_total"),
+        .expected = metrics_value(&answer, "input_expected_records"),
     };
     if (p->now.records == 0) /* a queue counts what its link brought */
-        p->now.records = value_of(text, "\natelier_link_records_total{end=\"in\"} ");
+        p->now.records = metrics_value(&answer, "link_records_total{end=\"in\"}");
     buf_free(&answer);
 }
 
@@ -135,9 +105,26 @@ static unsigned find_bottleneck(const struct programs *p)
     return 0;
 }
 
-static double rate_of(const struct program *p, uint64_t now, uint64_t before, double seconds)
+static double rate_of(const struct programs *p, const struct program *one, uint64_t now, uint64_t before)
 {
-    return p->before.answered && now > before && seconds > 0 ? (double)(now - before) / seconds : 0;
+    return one->before.answered && now > before && p->seconds > 0 ? (double)(now - before) / p->seconds : 0;
+}
+
+/* Asks all; false when none answers. */
+static bool look(struct programs *p)
+{
+    const struct program *store = &p->list[p->count - 1];
+    double now = stage_clock();
+    bool answered = false;
+    for (size_t i = 0; i < p->count; i++) {
+        take_sample(&p->list[i]);
+        answered = answered || p->list[i].now.answered;
+    }
+    p->seconds = now - p->looked;
+    p->looked = now;
+    double rate = rate_of(p, store, store->now.stored, store->before.stored);
+    p->rate += (p->rate > 0 ? SMOOTHING : 1) * (rate - p->rate);
+    return answered;
 }
 
 static void show(const struct programs *p)
@@ -152,16 +139,14 @@ static void show(const struct programs *p)
             continue;
         }
         printf("%-24s %12" PRIu64 " %10.0f %10" PRIu64 " %10" PRIu64 " %10" PRIu64 "%s\n", one->name, one->now.records,
-               rate_of(one, one->now.records, one->before.records, p->seconds), one->now.rejected,
+               rate_of(p, one, one->now.records, one->before.records), one->now.rejected,
                one->now.pending_in + one->now.pending_out, one->now.open_out,
                bottleneck && one->step == bottleneck ? "  <- the others wait for it" : "");
     }
-    double rate = rate_of(store, store->now.stored, store->before.stored, p->seconds);
-    printf("\n%" PRIu64 " stored, %.0f a second", store->now.stored, rate);
-    if (rate > 0 && source->now.done_permille > 0) {
-        double total = (double)source->now.records * 1000 / (double)source->now.done_permille;
-        long left = total > (double)store->now.stored ? (long)((total - (double)store->now.stored) / rate) : 0;
-        printf(", about %.0f in all, %ld:%02ld left", total, left / 60, left % 60);
+    printf("\n%" PRIu64 " stored, %.0f a second", store->now.stored, p->rate);
+    if (p->rate >= 1 && source->now.expected > store->now.stored) {
+        long left = (long)((double)(source->now.expected - store->now.stored) / p->rate);
+        printf(", about %" PRIu64 " in all, %ld:%02ld left", source->now.expected, left / 60, left % 60);
     }
     printf("\n");
 }
@@ -181,13 +166,11 @@ int main(int argc, char **argv)
         log_error("%s", err_text());
         return err_code();
     }
-    double last = 0;
     for (int looks = 0; !stage_stopping() && (live || looks < 2); looks++) {
-        double now = stage_clock();
-        for (size_t i = 0; i < p.count; i++)
-            take_sample(&p.list[i]);
-        p.seconds = now - last;
-        last = now;
+        if (!look(&p)) {
+            log_info("%s: nothing is at work there any more", argv[1]);
+            break;
+        }
         if (looks > 0) {
             if (live)
                 printf("\033[H\033[J");

@@ -192,6 +192,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 int main(int argc, char **argv)
 {
     struct buf doc = {0};
+    stage_settle(argv); /* the arguments that run_copy makes are not those of the program */
     buf_printf(&doc, "Look at, check and copy a store of records.\v");
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         buf_printf(&doc, "  %-8s %s\n", commands[i].name, commands[i].doc);
@@ -200,7 +201,8 @@ int main(int argc, char **argv)
     struct arguments a = {0};
     argp_program_version = "atelier-store " ATELIER_VERSION;
     argp_err_exit_status = ERR_USAGE;
-    argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &a);
+    if (argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &a) != 0)
+        mem_gone(0);
     buf_free(&doc);
     if (a.command->copy[0])
         return run_copy(a.command, a.path, argc - a.rest, argv + a.rest);

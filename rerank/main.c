@@ -120,9 +120,9 @@ static int start(void *self, struct stage_output *out)
     s->features = xmalloc((size_t)BATCH * (size_t)c->embed * sizeof *s->features);
     s->best = xcalloc((size_t)s->top + BATCH, sizeof *s->best);
     const char *uri = stage_output_uri(out);
-    if (!s->page_dir && !strncmp(uri, "dir:", 4))
+    if (uri && !s->page_dir && !strncmp(uri, "dir:", 4))
         s->page_dir = uri + 4;
-    if (s->page_dir)
+    if (uri && s->page_dir)
         s->page = page_new(s->page_dir, s->title, (int)(s->columns < s->top ? s->columns : s->top));
     return 0;
 }

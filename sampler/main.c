@@ -4,7 +4,8 @@
  *   echo 'an armchair in the shape of an avocado' | atelier-sampler --in text:- -n 512 --model runs/prior --out dir:out
  *
  * A candidate is a function of the model, the caption, the seed and its number alone: other captions, the number of
- * candidates and of threads change nothing. Candidate c of record i has id i * n + c.
+ * candidates and of threads change nothing. Candidate c of record i has id i * n + c; of a rejected record there are as
+ * many rejects, so that all ids are there.
  */
 #include "common/err.h"
 #include "common/image.h"
@@ -194,11 +195,23 @@ static int process(void *self, struct record *r, struct stage_output *out)
         .primed = s->primed,
         .primed_count = s->primed ? (int)s->prime_rows * c->grid : 0,
     };
-    if (prior_sample(s->caches, s->text, (int)s->n, &d, s->codes, NULL, stage_stopping))
+    if (prior_sample(s->caches, s->text, (int)s->n, &d, s->codes, NULL, stage_tick))
         return -1;
     for (int64_t i = 0; i < s->n; i++)
         if (emit_candidate(s, r, id, i, out))
             return -1;
+    return 0;
+}
+
+static int pass(void *self, struct record *r, struct stage_output *out)
+{
+    const struct sampler *s = self;
+    uint64_t first = r->id * (uint64_t)s->n;
+    for (int64_t c = 0; c < s->n; c++) {
+        record_set_u64(r, FIELD_ID, first + (uint64_t)c);
+        if (stage_emit(out, r))
+            return -1;
+    }
     return 0;
 }
 
@@ -242,6 +255,7 @@ int main(int argc, char **argv)
         .option = set_option,
         .start = start,
         .process = process,
+        .pass = pass,
         .close = close_sampler,
     };
     struct sampler s = {.n = 16, .batch = 16, .temperature = 1, .top_p = 1, .guidance = 1, .prime_rows = -1};

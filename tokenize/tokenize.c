@@ -87,7 +87,8 @@ int tokenize_finish(void *self, struct stage_output *out)
         return 0;
     if (t->captions == 0)
         return err_set(ERR_DATA, "there is no caption to train a vocabulary from");
-    if (bpe_trainer_train(t->trainer, (int)t->vocab_size, show_training, &t->bpe) || bpe_save(t->bpe, t->vocab))
+    if (bpe_trainer_train(t->trainer, (int)t->vocab_size, show_training, &t->bpe) < 0 ||
+        (!stage_is_dry(out) && bpe_save(t->bpe, t->vocab) < 0))
         return -1;
     stage_count(out, "captions", t->captions);
     stage_count(out, "vocabulary", (uint64_t)bpe_vocab(t->bpe));

@@ -20,9 +20,9 @@ struct clip_task {
     struct bpe_worker *worker;
     enum augment augment;
     struct ints ids;
-    struct picture *batch;
-    float *pixels; /* [batch, side, side, 3] */
-    int32_t *text; /* [batch, context] */
+    struct picture *batch; /* [own part of the batch] */
+    float *pixels;         /* [own, side, side, 3] */
+    int32_t *text;         /* [own, context] */
     int logit_scale;
 };
 
@@ -31,22 +31,23 @@ static int open_clip(struct trainer *t)
     const struct settings *s = &t->settings;
     struct clip_task *c = t->model = xcalloc(1, sizeof *c);
     c->augment = strcmp(s->augment, "paper") != 0 ? AUGMENT_NONE : AUGMENT_PRIOR;
-    if (bpe_open(&c->bpe, s->vocab) || trainer_keep(s->vocab, s->run, "vocab.json"))
+    if (bpe_open(&c->bpe, s->vocab) || trainer_keep(t, s->vocab, "vocab.json"))
         return -1;
     c->worker = bpe_worker_new(c->bpe);
     struct clip_config config = {
         (int)s->side,    (int)s->patch,           (int)s->width,      (int)s->layers,      (int)s->heads,
         (int)s->context, clip_text_vocab(c->bpe), (int)s->text_width, (int)s->text_layers, (int)s->text_heads,
         (int)s->embed};
-    if (clip_new(&c->clip, t->k, &config, (int)s->batch, true))
+    int own = trainer_part(t).own;
+    if (clip_new(&c->clip, t->k, &config, own, true) || clip_join(c->clip, t->comm, (int)s->batch))
         return -1;
     const struct params *p = clip_params(c->clip);
     while (strcmp(p->list[c->logit_scale].name, "logit_scale") != 0)
         c->logit_scale++;
-    size_t n = (size_t)s->batch;
-    if (n > dataset_count(t->data))
-        log_warn("--batch %zu, but %s has %" PRIu64 " records: pictures are told from themselves", n, s->data,
-                 dataset_count(t->data));
+    size_t n = (size_t)own;
+    if ((uint64_t)s->batch > dataset_count(t->data))
+        log_warn("--batch %" PRId64 ", but %s has %" PRIu64 " records: pictures are told from themselves", s->batch,
+                 s->data, dataset_count(t->data));
     c->batch = xcalloc(n, sizeof *c->batch);
     c->pixels = xmalloc(n * (size_t)s->side * s->side * 3 * sizeof *c->pixels);
     c->text = xmalloc(n * (size_t)s->context * sizeof *c->text);
@@ -72,10 +73,13 @@ static int step_clip(struct trainer *t, struct metrics *m)
 {
     struct clip_task *c = t->model;
     const struct settings *s = &t->settings;
-    int n = (int)s->batch, side = (int)s->side;
+    struct part part = trainer_part(t);
+    int n = part.own, side = (int)s->side;
     uint64_t seed = (uint64_t)s->seed, key = random_key(seed, RANDOM_AUGMENT);
     limit_scale(t);
-    if (pictures_next(t->data, seed, &t->state.position, c->batch, n))
+    if (dataset_skip(t->data, seed, &t->state.position, part.before) ||
+        pictures_next(t->data, seed, &t->state.position, c->batch, n) ||
+        dataset_skip(t->data, seed, &t->state.position, part.behind))
         return -1;
 #pragma omp parallel for schedule(dynamic)
     for (int i = 0; i < n; i++) {
@@ -91,8 +95,14 @@ static int step_clip(struct trainer *t, struct metrics *m)
                       c->text + (size_t)i * (size_t)s->context);
     }
     int correct;
-    metrics_add(m, "loss", clip_train(c->clip, c->pixels, c->text, n, &correct));
-    metrics_add(m, "accuracy", (double)correct / n);
+    float loss;
+    if (clip_train(c->clip, c->pixels, c->text, n, &loss, &correct))
+        return -1;
+    double sums[2] = {loss, correct};
+    if (t->comm->sum_host(sums, 2))
+        return -1;
+    metrics_add(m, "loss", sums[0]);
+    metrics_add(m, "accuracy", sums[1] / (double)s->batch);
     metrics_add(m, "scale", clip_logit_scale(c->clip));
     return 0;
 }
@@ -108,7 +118,7 @@ static void close_clip(struct trainer *t)
     if (!c)
         return;
     if (c->batch)
-        pictures_free(c->batch, (int)t->settings.batch);
+        pictures_free(c->batch, trainer_part(t).own);
     clip_free(&c->clip);
     bpe_worker_free(&c->worker);
     bpe_free(&c->bpe);

@@ -92,15 +92,42 @@ int dataset_get(struct dataset *d, uint64_t i, struct record *r)
     return rc == 1 && record_has(r, FIELD_REJECT) ? 0 : rc;
 }
 
+/* The record at a position of the training order. */
+static uint64_t at_position(const struct dataset *d, uint64_t seed, uint64_t position)
+{
+    uint64_t epoch = position / d->count, key = random_key(seed + epoch, RANDOM_ORDER);
+    return random_permute(d->count, key, position % d->count);
+}
+
+static int none_kept(const struct dataset *d)
+{
+    return err_set(ERR_DATA, "no kept record to train on among %llu", (unsigned long long)d->count);
+}
+
 int dataset_next(struct dataset *d, uint64_t seed, uint64_t *position, uint64_t *sample, struct record *r)
 {
     for (uint64_t tried = 0; tried <= d->count; tried++) {
-        uint64_t epoch = *position / d->count, key = random_key(seed + epoch, RANDOM_ORDER);
-        uint64_t i = random_permute(d->count, key, *position % d->count);
         *sample = (*position)++;
-        int rc = dataset_get(d, i, r);
+        int rc = dataset_get(d, at_position(d, seed, *sample), r);
         if (rc)
             return rc < 0 ? -1 : 0;
     }
-    return err_set(ERR_DATA, "no kept record to train on among %llu", (unsigned long long)d->count);
+    return none_kept(d);
+}
+
+int dataset_skip(struct dataset *d, uint64_t seed, uint64_t *position, uint64_t n)
+{
+    if (!d->store) { /* in memory are the kept ones alone */
+        *position += n;
+        return 0;
+    }
+    for (uint64_t tombstones = 0; n && tombstones <= d->count; tombstones++) {
+        int rc = store_has(d->store, at_position(d, seed, (*position)++));
+        if (rc < 0)
+            return -1;
+        if (rc)
+            tombstones = 0;
+        n -= (uint64_t)rc;
+    }
+    return n ? none_kept(d) : 0;
 }

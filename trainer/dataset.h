@@ -24,4 +24,7 @@ int dataset_get(struct dataset *d, uint64_t i, struct record *r);
  * *sample is the record's own position, which names the draws of its augmentation. 0 or -1. */
 int dataset_next(struct dataset *d, uint64_t seed, uint64_t *position, uint64_t *sample, struct record *r);
 
+/* Moves *position past n kept records without reading them. 0 or -1. */
+int dataset_skip(struct dataset *d, uint64_t seed, uint64_t *position, uint64_t n);
+
 #endif

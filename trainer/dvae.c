@@ -11,14 +11,16 @@
 
 #define SHEET_PICTURES 16
 
+enum { SUM_LOSS, SUM_NLL, SUM_KL, SUMS }; /* means; behind them, how often each code was used */
+
 struct dvae_task {
     struct dvae *dvae;
     enum augment augment;
-    struct picture *batch;
-    uint8_t *bytes; /* [micro, side, side, 3] */
+    struct picture *batch; /* [own part of what is computed together] */
+    uint8_t *bytes;        /* [own, side, side, 3] */
     float *pixels;
-    int32_t *codes;  /* [micro, grid, grid] */
-    uint32_t *count; /* [codes]: uses in this update */
+    int32_t *codes; /* [own, grid, grid] */
+    double *sums;   /* [SUMS + codes], over the batch */
     struct picture shown[SHEET_PICTURES];
     int shown_count;
 };
@@ -27,18 +29,18 @@ static int open_dvae(struct trainer *t)
 {
     const struct settings *s = &t->settings;
     struct dvae_task *d = t->model = xcalloc(1, sizeof *d);
-    int micro = trainer_micro(t), side = (int)s->side;
+    int own = trainer_part(t).own, side = (int)s->side;
     struct dvae_config c = {(int)s->hidden, (int)s->init, (int)s->groups, (int)s->blocks, (int)s->codes};
     d->augment = strcmp(s->augment, "paper") != 0 ? AUGMENT_NONE : AUGMENT_DVAE;
-    if (dvae_new(&d->dvae, t->k, &c, side, micro, true))
+    if (dvae_new(&d->dvae, t->k, &c, side, own, true))
         return -1;
-    size_t pixels = (size_t)micro * side * side * 3, grid = (size_t)dvae_grid(d->dvae);
-    d->batch = xcalloc((size_t)micro, sizeof *d->batch);
+    size_t pixels = (size_t)own * side * side * 3, grid = (size_t)dvae_grid(d->dvae);
+    d->batch = xcalloc((size_t)own, sizeof *d->batch);
     d->bytes = xmalloc(pixels);
     d->pixels = xmalloc(pixels * sizeof *d->pixels);
-    d->codes = xmalloc((size_t)micro * grid * grid * sizeof *d->codes);
-    d->count = xmalloc((size_t)s->codes * sizeof *d->count);
-    int n = micro < SHEET_PICTURES ? micro : SHEET_PICTURES;
+    d->codes = xmalloc((size_t)own * grid * grid * sizeof *d->codes);
+    d->sums = xmalloc((SUMS + (size_t)s->codes) * sizeof *d->sums);
+    int n = own < SHEET_PICTURES ? own : SHEET_PICTURES;
     d->shown_count = pictures_first(t->data, d->shown, n);
     if (d->shown_count == 0)
         return err_set(ERR_DATA, "%s: no kept record to train on", s->data);
@@ -71,13 +73,13 @@ static int start_dvae(struct trainer *t)
     const struct settings *s = &t->settings;
     if (!s->kmeans)
         return 0;
-    int micro = trainer_micro(t), n = (int)((s->kmeans + micro - 1) / micro) * micro;
+    int own = trainer_part(t).own, n = (int)s->kmeans;
     size_t picture = (size_t)s->side * s->side * 3;
     float *x = xmalloc((size_t)n * picture * sizeof *x);
     uint64_t position = t->state.position;
     int rc = 0;
-    for (int i = 0; i < n && !rc; i += micro)
-        rc = next_pixels(t, micro, x + (size_t)i * picture);
+    for (int i = 0; i < n && !rc; i += own)
+        rc = next_pixels(t, n - i < own ? n - i : own, x + (size_t)i * picture);
     t->state.position = position;
     if (!rc)
         rc = dvae_init_kmeans(d->dvae, x, n, (float)s->kmeans_scale, 10, (uint64_t)s->seed);
@@ -86,19 +88,41 @@ static int start_dvae(struct trainer *t)
 }
 
 /* How many codes were used, and the perplexity of their use. */
-static double code_perplexity(const struct dvae_task *d, int64_t codes, int *used)
+static double code_perplexity(const double *count, int64_t codes, int *used)
 {
     double all = 0, entropy = 0;
     *used = 0;
     for (int64_t i = 0; i < codes; i++)
-        all += d->count[i];
+        all += count[i];
     for (int64_t i = 0; i < codes; i++)
-        if (d->count[i]) {
-            double p = d->count[i] / all;
+        if (count[i] > 0) {
+            double p = count[i] / all;
             entropy -= p * log(p);
             ++*used;
         }
     return exp(entropy);
+}
+
+/* One of the `parts` that a batch is computed in: gradients, and what is added to d->sums. */
+static int step_part(struct trainer *t, struct dvae_step *step, int parts)
+{
+    struct dvae_task *d = t->model;
+    struct part part = trainer_part(t);
+    uint64_t seed = (uint64_t)t->settings.seed;
+    size_t grid = (size_t)dvae_grid(d->dvae);
+    double share = part.share / parts;
+    struct dvae_losses losses;
+    step->share = (float)part.share;
+    if (dataset_skip(t->data, seed, &t->state.position, part.before) || next_pixels(t, part.own, d->pixels) ||
+        dataset_skip(t->data, seed, &t->state.position, part.behind) ||
+        dvae_train(d->dvae, d->pixels, part.own, step, (float)share, &losses, d->codes))
+        return -1;
+    d->sums[SUM_LOSS] += losses.loss * share;
+    d->sums[SUM_NLL] += losses.nll * share;
+    d->sums[SUM_KL] += losses.kl * share;
+    for (size_t i = 0; i < (size_t)part.own * grid * grid; i++)
+        d->sums[SUMS + d->codes[i]]++;
+    return 0;
 }
 
 static int step_dvae(struct trainer *t, struct metrics *m)
@@ -106,33 +130,27 @@ static int step_dvae(struct trainer *t, struct metrics *m)
     struct dvae_task *d = t->model;
     const struct settings *s = &t->settings;
     int micro = trainer_micro(t), parts = (int)(s->batch / micro);
-    size_t grid = (size_t)dvae_grid(d->dvae);
+    size_t sums = SUMS + (size_t)s->codes;
     struct dvae_step step = {
+        .comm = t->comm,
         .tau = (float)cosine(s->tau, s->tau_end, trainer_progress(t, s->tau_steps)),
         .beta = (float)cosine(0, s->kl, trainer_progress(t, s->kl_steps)),
         .entropy = (float)s->entropy,
         .scale_floor = (float)s->scale_floor,
         .key = random_key((uint64_t)s->seed, RANDOM_GUMBEL),
+        .hi = t->state.step * (uint64_t)s->batch + trainer_part(t).before,
     };
-    struct dvae_losses sum = {0};
-    memset(d->count, 0, (size_t)s->codes * sizeof *d->count);
-    for (int part = 0; part < parts; part++) {
-        struct dvae_losses losses;
-        step.hi = t->state.step * (uint64_t)parts + (uint64_t)part;
-        if (next_pixels(t, micro, d->pixels))
+    memset(d->sums, 0, sums * sizeof *d->sums);
+    for (int part = 0; part < parts; part++, step.hi += (uint64_t)micro)
+        if (step_part(t, &step, parts))
             return -1;
-        dvae_train(d->dvae, d->pixels, micro, &step, 1.0f / (float)parts, &losses, d->codes);
-        sum.loss += losses.loss / (float)parts;
-        sum.nll += losses.nll / (float)parts;
-        sum.kl += losses.kl / (float)parts;
-        for (size_t i = 0; i < (size_t)micro * grid * grid; i++)
-            d->count[d->codes[i]]++;
-    }
+    if (t->comm->sum_host(d->sums, sums))
+        return -1;
     int used;
-    double perplexity = code_perplexity(d, s->codes, &used);
-    metrics_add(m, "loss", sum.loss);
-    metrics_add(m, "nll", sum.nll);
-    metrics_add(m, "kl", sum.kl);
+    double perplexity = code_perplexity(d->sums + SUMS, s->codes, &used);
+    metrics_add(m, "loss", d->sums[SUM_LOSS]);
+    metrics_add(m, "nll", d->sums[SUM_NLL]);
+    metrics_add(m, "kl", d->sums[SUM_KL]);
     metrics_add(m, "codes_used", used);
     metrics_add(m, "perplexity", perplexity);
     metrics_add(m, "tau", step.tau);
@@ -166,14 +184,14 @@ static void close_dvae(struct trainer *t)
     if (!d)
         return;
     if (d->batch)
-        pictures_free(d->batch, trainer_micro(t));
+        pictures_free(d->batch, trainer_part(t).own);
     pictures_free(d->shown, SHEET_PICTURES);
     dvae_free(&d->dvae);
     free(d->batch);
     free(d->bytes);
     free(d->pixels);
     free(d->codes);
-    free(d->count);
+    free(d->sums);
     free(d);
 }
 

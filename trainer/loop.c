@@ -46,14 +46,28 @@ void metrics_add(struct metrics *m, const char *name, double value)
 
 int trainer_micro(const struct trainer *t)
 {
-    int64_t micro = t->settings.micro;
+    int64_t micro = t->bit == TASK_CLIP ? 0 : t->settings.micro;
     return (int)(micro && micro < t->settings.batch ? micro : t->settings.batch);
 }
 
-int trainer_keep(const char *from, const char *run, const char *name)
+struct part trainer_part(const struct trainer *t)
 {
+    size_t all = (size_t)trainer_micro(t);
+    size_t first = comm_first(t->comm, all, t->comm->rank), end = comm_first(t->comm, all, t->comm->rank + 1);
+    return (struct part){first, all - end, (int)(end - first), (double)(end - first) / (double)all};
+}
+
+bool trainer_writes(const struct trainer *t)
+{
+    return t->comm->rank == 0;
+}
+
+int trainer_keep(const struct trainer *t, const char *from, const char *name)
+{
+    if (!trainer_writes(t))
+        return 0;
     struct buf file = {0};
-    char *path = xasprintf("%s/%s", run, name);
+    char *path = xasprintf("%s/%s", t->settings.run, name);
     int rc = file_read(from, KEPT_LIMIT, &file) ? -1 : file_write(path, file.data, file.len);
     buf_free(&file);
     free(path);
@@ -207,18 +221,12 @@ static char *settings_path(const struct trainer *t)
     return xasprintf("%s/settings.json", t->settings.run);
 }
 
-static int open_run(struct loop *l)
+/* From the newest checkpoint, or from the start. */
+static int begin(struct loop *l)
 {
     struct trainer *t = l->t;
     struct params *p = l->task->params(t);
     char *dir = NULL;
-    if (optimizer_new(&l->optimizer, p))
-        return -1;
-    if (t->settings.average > 0) {
-        l->average = params_slab(p, F32);
-        if (!l->average.data)
-            return err_wrap("averaged weights");
-    }
     int found = checkpoint_latest(t->settings.run, &dir, &t->state.step);
     int rc = found < 0 ? -1 : 0;
     if (found == 1) {
@@ -239,6 +247,61 @@ static int open_run(struct loop *l)
     }
     free(dir);
     return rc ? -1 : open_metrics(l);
+}
+
+/* All go on from where process 0 is. */
+static int share_state(struct loop *l)
+{
+    struct trainer *t = l->t;
+    const struct params *p = l->task->params(t);
+    return t->comm->broadcast_host(&t->state, sizeof t->state) ||
+                   t->comm->broadcast_host(&l->optimizer.step, sizeof l->optimizer.step) ||
+                   t->comm->broadcast_host(p->scales, (size_t)p->groups * sizeof *p->scales) ||
+                   params_share(p, p->values, t->comm) || params_share(p, l->optimizer.m, t->comm) ||
+                   params_share(p, l->optimizer.v, t->comm) || (l->average.data && params_share(p, l->average, t->comm))
+               ? -1
+               : 0;
+}
+
+static int open_run(struct loop *l)
+{
+    struct trainer *t = l->t;
+    const struct params *p = l->task->params(t);
+    if (optimizer_new(&l->optimizer, p))
+        return -1;
+    if (t->settings.average > 0) {
+        l->average = params_slab(p, F32);
+        if (!l->average.data)
+            return err_wrap("averaged weights");
+    }
+    return (trainer_writes(t) && begin(l)) || share_state(l) ? -1 : 0;
+}
+
+/* Whether the processes, perhaps on different hosts, can train together. */
+static int compare_processes(const struct trainer *t)
+{
+    const struct comm *c = t->comm;
+    struct {
+        uint64_t records;
+        char kernels[16];
+    } own = {.records = dataset_count(t->data)}, first;
+    snprintf(own.kernels, sizeof own.kernels, "%s", t->k->name);
+    first = own;
+    if (trainer_micro(t) < c->size)
+        return err_set(ERR_USAGE, "%d samples are computed together (--batch, --micro), too few for %d processes",
+                       trainer_micro(t), c->size);
+    if (c->broadcast_host(&first, sizeof first))
+        return -1;
+    if (own.records != first.records)
+        return err_set(ERR_USAGE,
+                       "%s: process %d finds %" PRIu64 " records, process 0 %" PRIu64 ": all must see the same data",
+                       t->settings.data, c->rank, own.records, first.records);
+    if (strcmp(own.kernels, first.kernels) != 0)
+        return err_set(ERR_USAGE,
+                       "process %d computes with %s, process 0 with %s, and their rounding differs: start all with one "
+                       "ATELIER_CPU",
+                       c->rank, own.kernels, first.kernels);
+    return 0;
 }
 
 /* Holds RUN for this process until it ends, however it ends. */
@@ -315,7 +378,7 @@ static int one_step(struct loop *l)
     struct metrics m = {0};
     double begin = now();
     t->k->fill(p->grads, 0, p->total);
-    if (l->task->step(t, &m))
+    if (l->task->step(t, &m) || params_sum_grads(p, t->comm))
         return -1;
     struct optimizer_settings o = {
         .lr = schedule_step_size(t),
@@ -335,36 +398,62 @@ static int one_step(struct loop *l)
     if (isfinite(m.value[0]))
         schedule_watch(t, m.value[0]);
     t->state.elapsed = now() - l->clock;
-    say_metrics(l, &m, o.lr, norm, now() - begin);
-    return ferror(l->metrics) ? err_sys("%s/metrics.jsonl", s->run) : 0;
+    if (trainer_writes(t))
+        say_metrics(l, &m, o.lr, norm, now() - begin);
+    return l->metrics && ferror(l->metrics) ? err_sys("%s/metrics.jsonl", s->run) : 0;
+}
+
+/* The clock is process 0's, and a signal to one of them stops all. */
+static int agree(struct trainer *t, bool *stop)
+{
+    double x[2] = {trainer_writes(t) ? t->state.elapsed : 0, stage_stopping()};
+    if (t->comm->sum_host(x, 2))
+        return -1;
+    t->state.elapsed = x[0];
+    *stop = x[1] > 0;
+    return 0;
+}
+
+/* What is due after an update. */
+static int write_due(struct loop *l, uint64_t *saved)
+{
+    const struct trainer *t = l->t;
+    const struct settings *s = &t->settings;
+    if (t->state.step % (uint64_t)s->checkpoint_every == 0) {
+        if (write_checkpoint(l))
+            return -1;
+        *saved = t->state.step;
+    }
+    return s->pictures_every && t->state.step % (uint64_t)s->pictures_every == 0 ? write_pictures(l) : 0;
 }
 
 static int train(struct loop *l)
 {
     struct trainer *t = l->t;
-    const struct settings *s = &t->settings;
     l->clock = now() - t->state.elapsed;
     uint64_t saved = t->state.step;
-    while (!finished(t) && !stage_stopping()) {
-        if (one_step(l))
+    for (bool stop;;) {
+        if (agree(t, &stop))
             return -1;
-        if (t->state.step % (uint64_t)s->checkpoint_every == 0) {
-            if (write_checkpoint(l))
-                return -1;
-            saved = t->state.step;
-        }
-        if (s->pictures_every && t->state.step % (uint64_t)s->pictures_every == 0 && write_pictures(l))
+        if (stop || finished(t))
+            break;
+        if (one_step(l) || (trainer_writes(t) && write_due(l, &saved)))
             return -1;
     }
+    if (!trainer_writes(t))
+        return 0;
     if (t->state.step != saved && write_checkpoint(l))
         return -1;
-    return s->pictures_every && finished(t) ? write_pictures(l) : 0;
+    return t->settings.pictures_every && finished(t) ? write_pictures(l) : 0;
 }
 
 int trainer_run(struct trainer *t, const struct task *task)
 {
     struct loop l = {.t = t, .task = task};
-    int rc = lock_run(t) || task->open(t) || open_run(&l) || write_settings(t) || train(&l) ? -1 : 0;
+    int rc = compare_processes(t) || (trainer_writes(t) && lock_run(t)) || task->open(t) || open_run(&l) ||
+                     (trainer_writes(t) && write_settings(t)) || train(&l) || t->comm->barrier()
+                 ? -1
+                 : 0;
     if (!rc)
         log_info("%s: %s at step %" PRIu64 ", %.0f s of training; %s/model.safetensors", task->name,
                  finished(t) ? "done" : "stopped; the same command goes on", t->state.step, t->state.elapsed,

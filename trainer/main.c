@@ -5,13 +5,15 @@
  *   atelier-trainer prior --preset small --data lmdb:codes --vocab bpe.json --dvae runs/dvae --run runs/prior
  *   atelier-trainer clip  --preset small --data tar:train.tar --vocab bpe.json --run runs/clip
  *
- * The same command goes on where an interrupted run stood; the result is the same to the bit.
+ * The same command goes on where an interrupted run stood; the result is the same to the bit. Behind mpirun, several
+ * processes train together; any number of them goes on where another stood.
  */
 #include "common/err.h"
 #include "common/log.h"
 #include "common/stage.h"
 #include "trainer/trainer.h"
 #include <argp.h>
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,6 +66,22 @@ static struct argp_option *make_options(enum task_bit bit)
     return o;
 }
 
+/* The other processes, if any; process 0 speaks for all, and each of its own errors. */
+static int meet(struct command *c)
+{
+    static char name[32] = "trainer";
+    int rc = comm_open(&c->t.comm, false);
+    const struct comm *comm = c->t.comm;
+    if (comm->rank > 0) {
+        snprintf(name, sizeof name, "trainer %d", comm->rank);
+        log_errors_only();
+    }
+    log_open(name, c->json);
+    if (comm->size > 1)
+        log_info("%d processes over %s", comm->size, comm->name);
+    return rc;
+}
+
 static int run(struct command *c)
 {
     struct settings *s = &c->t.settings;
@@ -71,7 +89,9 @@ static int run(struct command *c)
         return err_set(ERR_USAGE, "--preset NAME is needed: demo, small or paper");
     if (settings_check(s, c->t.bit))
         return -1;
-    kernels_set_threads((int)s->threads);
+    /* Processes that share cores share them out. */
+    int cores = omp_get_num_procs() / c->t.comm->sharing;
+    kernels_set_threads(s->threads ? (int)s->threads : cores > 0 ? cores : 1);
     c->t.k = kernels_cpu();
     if (!c->t.k || dataset_open(&c->t.data, s->data, (size_t)s->memory << 20))
         return -1;
@@ -88,7 +108,8 @@ static void usage(FILE *to)
 
 int main(int argc, char **argv)
 {
-    struct command c = {0};
+    struct command c = {.t.comm = comm_alone()};
+    stage_settle(argv);
     for (size_t i = 0; argc > 1 && tasks[i]; i++)
         if (!strcmp(argv[1], tasks[i]->name))
             c.task = tasks[i];
@@ -110,14 +131,18 @@ int main(int argc, char **argv)
     struct argp_option *options = make_options(c.t.bit);
     struct argp argp = {.options = options, .parser = parse, .doc = c.task->doc};
     argv[1] = argv[0];
-    argp_parse(&argp, argc - 1, argv + 1, 0, NULL, &c);
-    log_open("trainer", c.json);
+    if (argp_parse(&argp, argc - 1, argv + 1, 0, NULL, &c) != 0)
+        mem_gone(0);
+    int rc = meet(&c);
     stage_catch_signals();
-    int rc = run(&c);
+    if (!rc)
+        rc = run(&c);
     if (rc)
         log_error("%s", err_text());
     dataset_close(&c.t.data);
     settings_free(&c.t.settings);
     free(options);
-    return rc ? err_code() : 0;
+    int code = rc ? err_code() : 0;
+    c.t.comm->end(code);
+    return code;
 }

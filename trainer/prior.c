@@ -22,17 +22,20 @@ struct prior_task {
     struct prior_sampler *sampler;
     struct record record;
     struct ints ids;
-    int32_t *text, *image; /* [micro, T], [micro, G * G] */
-    uint64_t cut;
+    int32_t *text, *image; /* [own part of what is computed together, T], [own, G * G] */
+    double cut;            /* captions in the part of the present batch; in `cut_all`, of all batches and processes */
+    double cut_all;
 };
+
+enum { SUM_LOSS, SUM_TEXT, SUM_IMAGE, SUM_CUT, SUMS };
 
 static int open_dvae_beside(struct trainer *t, struct prior_task *p)
 {
     char *from = model_path(t->settings.dvae);
     int rc = dvae_open(&p->dvae, t->k, from, NULL, 0, 1);
     free(from);
-    if (rc)
-        return -1;
+    if (rc || !trainer_writes(t))
+        return rc;
     char *path = xasprintf("%s/dvae.safetensors", t->settings.run);
     rc = dvae_save(p->dvae, dvae_params(p->dvae)->values, path);
     free(path);
@@ -67,9 +70,8 @@ static int open_prior(struct trainer *t)
 {
     const struct settings *s = &t->settings;
     struct prior_task *p = t->model = xcalloc(1, sizeof *p);
-    int micro = trainer_micro(t);
-    if (bpe_open(&p->bpe, s->vocab) || trainer_keep(s->vocab, s->run, "vocab.json") ||
-        (s->dvae && open_dvae_beside(t, p)))
+    int own = trainer_part(t).own;
+    if (bpe_open(&p->bpe, s->vocab) || trainer_keep(t, s->vocab, "vocab.json") || (s->dvae && open_dvae_beside(t, p)))
         return -1;
     p->worker = bpe_worker_new(p->bpe);
     struct prior_config c = {.layers = (int)s->layers,
@@ -78,10 +80,10 @@ static int open_prior(struct trainer *t)
                              .text_vocab = bpe_vocab(p->bpe),
                              .text_len = (int)s->text_len,
                              .kernel = (int)s->kernel};
-    if (find_sizes(t, p, &c) || prior_new(&p->prior, t->k, &c, micro, PRIOR_TRAIN))
+    if (find_sizes(t, p, &c) || prior_new(&p->prior, t->k, &c, own, PRIOR_TRAIN))
         return -1;
-    p->text = xmalloc((size_t)micro * (size_t)c.text_len * sizeof *p->text);
-    p->image = xmalloc((size_t)micro * (size_t)c.grid * (size_t)c.grid * sizeof *p->image);
+    p->text = xmalloc((size_t)own * (size_t)c.text_len * sizeof *p->text);
+    p->image = xmalloc((size_t)own * (size_t)c.grid * (size_t)c.grid * sizeof *p->image);
     return p->dvae ? prior_sampler_new(&p->sampler, p->prior, SHEET_CANDIDATES) : 0;
 }
 
@@ -127,29 +129,46 @@ static int fill_pair(struct trainer *t, uint64_t sample, int32_t *text, int32_t 
     return 0;
 }
 
-static int step_prior(struct trainer *t, struct metrics *m)
+/* The process's own pairs of the next samples that are computed together. */
+static int next_pairs(struct trainer *t)
 {
     struct prior_task *p = t->model;
     const struct prior_config *c = prior_config(p->prior);
-    int micro = trainer_micro(t), parts = (int)(t->settings.batch / micro);
-    struct prior_losses sum = {0};
-    for (int part = 0; part < parts; part++) {
-        for (int i = 0; i < micro; i++) {
-            uint64_t sample;
-            if (dataset_next(t->data, (uint64_t)t->settings.seed, &t->state.position, &sample, &p->record) ||
-                fill_pair(t, sample, p->text + (size_t)i * (size_t)c->text_len,
-                          p->image + (size_t)i * (size_t)c->grid * (size_t)c->grid))
-                return -1;
-        }
+    struct part part = trainer_part(t);
+    uint64_t seed = (uint64_t)t->settings.seed, sample;
+    if (dataset_skip(t->data, seed, &t->state.position, part.before))
+        return -1;
+    for (int i = 0; i < part.own; i++)
+        if (dataset_next(t->data, seed, &t->state.position, &sample, &p->record) ||
+            fill_pair(t, sample, p->text + (size_t)i * (size_t)c->text_len,
+                      p->image + (size_t)i * (size_t)c->grid * (size_t)c->grid))
+            return -1;
+    return dataset_skip(t->data, seed, &t->state.position, part.behind);
+}
+
+static int step_prior(struct trainer *t, struct metrics *m)
+{
+    struct prior_task *p = t->model;
+    struct part part = trainer_part(t);
+    int parts = (int)(t->settings.batch / trainer_micro(t));
+    double sums[SUMS] = {0}, share = part.share / parts;
+    p->cut = 0;
+    for (int i = 0; i < parts; i++) {
         struct prior_losses losses;
-        prior_train(p->prior, p->text, p->image, micro, 1.0f / (float)parts, &losses);
-        sum.loss += losses.loss / (float)parts;
-        sum.text += losses.text / (float)parts;
-        sum.image += losses.image / (float)parts;
+        if (next_pairs(t))
+            return -1;
+        prior_train(p->prior, p->text, p->image, part.own, (float)share, &losses);
+        sums[SUM_LOSS] += losses.loss * share;
+        sums[SUM_TEXT] += losses.text * share;
+        sums[SUM_IMAGE] += losses.image * share;
     }
-    metrics_add(m, "loss", sum.loss);
-    metrics_add(m, "text", sum.text);
-    metrics_add(m, "image", sum.image);
+    sums[SUM_CUT] = p->cut;
+    if (t->comm->sum_host(sums, SUMS))
+        return -1;
+    p->cut_all += sums[SUM_CUT];
+    metrics_add(m, "loss", sums[SUM_LOSS]);
+    metrics_add(m, "text", sums[SUM_TEXT]);
+    metrics_add(m, "image", sums[SUM_IMAGE]);
     return 0;
 }
 
@@ -197,8 +216,8 @@ static void close_prior(struct trainer *t)
     struct prior_task *p = t->model;
     if (!p)
         return;
-    if (p->cut)
-        log_info("%" PRIu64 " captions were longer than %" PRId64 " ids and were cut", p->cut, t->settings.text_len);
+    if (p->cut_all > 0)
+        log_info("%.0f captions were longer than %" PRId64 " ids and were cut", p->cut_all, t->settings.text_len);
     prior_sampler_free(&p->sampler);
     prior_free(&p->prior);
     dvae_free(&p->dvae);

@@ -1,11 +1,15 @@
 /*
  * A training run: the loop (loop.c) around one task (dvae.c, prior.c, clip.c). The loop owns the optimizer, schedules
  * of the step size, the averaged weights, checkpoints, metrics and the clock; a task owns its model and data.
+ *
+ * Several processes train one model together: each computes its part of the samples, and the sum of their gradients is
+ * the batch's, so all take the same steps. Samples, draws and losses are those of one process. Process 0 alone writes.
  */
 #ifndef ATELIER_TRAINER_TRAINER_H
 #define ATELIER_TRAINER_TRAINER_H
 
 #include "common/image.h"
+#include "kernels/comm.h"
 #include "models/params.h"
 #include "trainer/dataset.h"
 #include "trainer/settings.h"
@@ -24,6 +28,7 @@ struct trainer {
     struct settings settings;
     enum task_bit bit;
     const struct kernels *k;
+    const struct comm *comm; /* the processes that train together */
     struct dataset *data;
     struct run_state state;
     void *model; /* the task's own */
@@ -45,7 +50,8 @@ struct task {
     int (*open)(struct trainer *t);  /* builds the model; data is open. 0 or -1 */
     int (*start)(struct trainer *t); /* of a new run, after the weights were drawn; may be NULL */
     struct params *(*params)(struct trainer *t);
-    int (*step)(struct trainer *t, struct metrics *m); /* adds a whole batch's gradients. 0 or -1 */
+    /* Adds the gradients of this process's part of a whole batch; the metrics are the batch's. 0 or -1. */
+    int (*step)(struct trainer *t, struct metrics *m);
     int (*save)(struct trainer *t, struct tensor slab, const char *path);
     int (*pictures)(struct trainer *t, struct image *sheet); /* 1 a sheet, 0 none, -1; may be NULL */
     void (*close)(struct trainer *t);
@@ -66,11 +72,19 @@ void schedule_watch(struct trainer *t, double loss);
 /* From a to b along half a cosine, f from 0 to 1. */
 double cosine(double a, double b, double f);
 
+/* Whether this process writes: checkpoints, metrics, pictures, copies. */
+bool trainer_writes(const struct trainer *t);
 /* Copies the file `from` to RUN/name, so that the run has all that its model needs. 0 or -1. */
-int trainer_keep(const char *from, const char *run, const char *name);
+int trainer_keep(const struct trainer *t, const char *from, const char *name);
 
-/* Samples computed together. */
+/* Samples computed together, by all processes, and this process's part of them. */
 int trainer_micro(const struct trainer *t);
+struct part {
+    uint64_t before, behind; /* samples of other processes around its own */
+    int own;
+    double share; /* own of all */
+};
+struct part trainer_part(const struct trainer *t);
 
 /* Writes RUN/curve.svg from RUN/metrics.jsonl. 0 or -1. */
 int curve_write(const char *run, const char *title);

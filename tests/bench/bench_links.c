@@ -1,10 +1,14 @@
 /*
- * bench-links [SECONDS]: records and bytes a second of one link, and of a queue with 1, 2, 4 and 8 workers, beside a
- * plain PUSH/PULL of the same messages; then what a queue adds to the time from feeding to acknowledgement. Processes
- * of their own over ipc; workers acknowledge at once.
+ * bench-links [SECONDS]: records a second of one link, of a link between two stages (records packed and unpacked), and
+ * of a queue with 1, 2, 4 and 8 workers, beside ZeroMQ's plain PUSH/PULL of the same messages, straight and through its
+ * proxy. Then the time of one record, from feeding to acknowledgement. Every program is a process of its own, over ipc;
+ * workers acknowledge at once. All take turns, SECONDS each; what is printed is the median of the rounds.
  */
+#include "common/crc32c.h"
+#include "common/endpoint.h"
 #include "common/err.h"
 #include "common/link.h"
+#include "common/log.h"
 #include "common/stage_counts.h"
 #include <signal.h>
 #include <stdio.h>
@@ -14,12 +18,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define WINDOW_BYTES ((uint64_t)48 << 20)
+#define WINDOW_BYTES ((uint64_t)48 << 20) /* on their way at once, for each contender */
+#define CREDIT_BYTES ((uint64_t)8 << 20)
+#define STAGE_RECORDS 16384 /* on their way between stages (link_endpoint.c) */
 #define MAX_CHILDREN 16
+#define MAX_TIMES 100000
+#define ROUNDS 5
+#define POLL_MS 1000
 
 static char dir[] = "/tmp/atelier-bench-XXXXXX";
 static const char *queue;
-static double seconds = 2;
+static double seconds = 0.3;
 static pid_t children[MAX_CHILDREN];
 static size_t child_count;
 
@@ -57,18 +66,24 @@ static void kill_children(void)
     child_count = 0;
 }
 
+static void make_record(struct record *r, const struct load *load)
+{
+    char *picture = xcalloc(1, load->bytes);
+    record_set_u64(r, FIELD_ID, 0);
+    record_set_string(r, FIELD_IMAGE, picture, load->bytes);
+    free(picture);
+}
+
 static void make_batch(zmq_msg_t *message, const struct load *load)
 {
     struct record r = {0};
     struct buf body = {0};
-    char *picture = xcalloc(1, load->bytes);
+    make_record(&r, load);
     for (uint32_t i = 0; i < load->records; i++) {
-        record_set_u64(&r, FIELD_ID, i);
-        record_set_string(&r, FIELD_IMAGE, picture, load->bytes);
+        r.id = i;
         link_record_pack(&body, &r);
     }
     record_free(&r);
-    free(picture);
     link_body(message, &body);
 }
 
@@ -80,7 +95,7 @@ static char *address(const char *name)
 static void wait_for(void *socket)
 {
     zmq_pollitem_t item = {.socket = socket, .events = ZMQ_POLLIN};
-    zmq_poll(&item, 1, 10);
+    zmq_poll(&item, 1, POLL_MS);
 }
 
 /* Takes, passes on and acknowledges for ever. */
@@ -88,11 +103,10 @@ static _Noreturn void work(const char *uri)
 {
     struct link *l;
     struct link_batch b;
-    const struct link_options o = {.role = LINK_WORKER, .credit_items = 4096, .credit_bytes = 8 << 20};
+    const struct link_options o = {.role = LINK_WORKER, .credit_items = 4096, .credit_bytes = CREDIT_BYTES};
     if (link_open(&l, uri, &o) < 0)
         die("worker");
-    for (;;) {
-        wait_for(link_socket(l));
+    for (;; wait_for(link_socket(l))) {
         if (link_service(l, stage_clock()) < 0)
             die("worker");
         while (link_take(l, &b)) {
@@ -100,45 +114,69 @@ static _Noreturn void work(const char *uri)
             link_pass(l, b.ticket);
             link_ack(l, b.ticket);
         }
-        link_service(l, stage_clock());
+        link_flush(l, stage_clock());
     }
 }
 
-/* Feeds for a while, at most `window` bytes on their way: records acknowledged a second. */
-static double feed(const char *uri, const struct load *load, uint64_t window)
-{
-    struct link *l;
+struct feeder {
+    struct link *link;
     zmq_msg_t batch;
-    uint64_t ticket, done = 0;
-    if (link_open(&l, uri, &(struct link_options){.role = LINK_FEEDER}) < 0)
+    uint32_t records, sum; /* of it */
+};
+
+static void feeder_open(struct feeder *f, const char *uri, const struct load *load)
+{
+    if (link_open(&f->link, uri, &(struct link_options){.role = LINK_FEEDER}) < 0)
         die("feeder");
-    make_batch(&batch, load);
-    double start = 0, now = stage_clock();
+    make_batch(&f->batch, load);
+    f->records = load->records;
+    f->sum = crc32c(0, zmq_msg_data(&f->batch), zmq_msg_size(&f->batch));
+}
+
+static void feeder_close(struct feeder *f)
+{
+    zmq_msg_close(&f->batch);
+    link_close(&f->link);
+}
+
+static void feed_one(struct feeder *f)
+{
+    zmq_msg_t copy;
+    zmq_msg_init(&copy);
+    zmq_msg_copy(&copy, &f->batch);
+    link_feed(f->link, &copy, f->records, f->sum);
+    link_seal(f->link, 0);
+}
+
+/* Waits for messages: how many batches were acknowledged. */
+static uint64_t await(struct feeder *f)
+{
+    uint64_t ticket, count = 0;
+    link_flush(f->link, stage_clock());
+    wait_for(link_socket(f->link));
+    if (link_service(f->link, stage_clock()) < 0)
+        die("feeder");
+    while (link_next_settled(f->link, &ticket))
+        count++;
+    return count;
+}
+
+/* Feeds for a while: records acknowledged a second. */
+static double feed_much(struct feeder *f)
+{
+    uint64_t done = 0;
+    double start = 0, now = 0;
     while (start == 0 || now - start < seconds) {
-        const struct link_counts *c = link_counts(l);
-        while (c->open_bytes < window) {
-            zmq_msg_t copy;
-            zmq_msg_init(&copy);
-            zmq_msg_copy(&copy, &batch);
-            link_feed(l, &copy, load->records);
-            link_seal(l, 0);
-        }
-        if (link_service(l, now) < 0)
-            die("feeder");
-        wait_for(link_socket(l));
+        while (link_counts(f->link)->open_bytes < WINDOW_BYTES)
+            feed_one(f);
+        done += await(f);
         now = stage_clock();
-        if (link_service(l, now) < 0)
-            die("feeder");
-        while (link_next_settled(l, &ticket))
-            done += load->records;
         if (start == 0 && done > 0) { /* all are there */
             start = now;
             done = 0;
         }
     }
-    zmq_msg_close(&batch);
-    link_close(&l);
-    return (double)done / (now - start);
+    return (double)(done * f->records) / (now - start);
 }
 
 static void run_queue(const char *in, const char *out)
@@ -149,91 +187,258 @@ static void run_queue(const char *in, const char *out)
     }
 }
 
-static double through_link(const struct load *load, int workers, bool queued, uint64_t window)
+/* Starts workers, and with `queued` a queue in front of them. */
+static void join(struct feeder *f, const struct load *load, int workers, bool queued)
 {
-    char *in = address("in"), *out = queued ? address("out") : xstrdup(in), *feeder = xasprintf("bind+%s", in);
+    char *in = address("in"), *out = queued ? address("out") : xstrdup(in), *bound = xasprintf("bind+%s", in);
     if (queued)
         run_queue(in, out);
     for (int i = 0; i < workers; i++)
         if (spawn() == 0)
             work(out);
-    double rate = feed(queued ? in : feeder, load, window);
-    kill_children();
+    feeder_open(f, queued ? in : bound, load);
     free(in);
     free(out);
-    free(feeder);
+    free(bound);
+}
+
+static double through(const struct load *load, int workers, bool queued)
+{
+    struct feeder f;
+    join(&f, load, workers, queued);
+    double rate = feed_much(&f);
+    kill_children();
+    feeder_close(&f);
     return rate;
 }
 
-/* PUSH/PULL of the same batches as single messages. */
-static double through_push(const struct load *load)
+static double through_link(const struct load *load, int workers)
 {
-    char *uri = address("push");
-    zmq_msg_t batch;
-    if (spawn() == 0) {
-        void *context = zmq_ctx_new(), *push = zmq_socket(context, ZMQ_PUSH);
-        make_batch(&batch, load);
-        if (zmq_connect(push, uri) != 0)
-            _exit(1);
-        for (;;) {
-            zmq_msg_t copy;
-            zmq_msg_init(&copy);
-            zmq_msg_copy(&copy, &batch);
-            zmq_msg_send(&copy, push, 0);
-        }
-    }
-    void *context = zmq_ctx_new(), *pull = zmq_socket(context, ZMQ_PULL);
-    if (zmq_bind(pull, uri) != 0)
-        die("pull");
-    double start = 0, now = stage_clock();
-    uint64_t done = 0;
+    return through(load, workers, false);
+}
+
+static double through_queue(const struct load *load, int workers)
+{
+    return through(load, workers, true);
+}
+
+static _Noreturn void work_as_stage(const char *uri)
+{
+    struct source *s;
+    struct record r = {0};
+    int event = SOURCE_IDLE;
+    if (source_open(&s, uri, &(struct source_options){0}) < 0)
+        die("stage");
+    for (; event >= 0 && event != SOURCE_END; event = source_next(s, &r))
+        if (event == SOURCE_BATCH)
+            source_acknowledge(s, source_pass(s));
+    _exit(0);
+}
+
+/* What goes in once the window is full is what comes out. */
+static double between_stages(const struct load *load, int workers)
+{
+    struct sink *s;
+    struct record r = {0};
+    char *uri = address("stages"), *bound = xasprintf("bind+%s", uri);
+    double start = 0, now = 0;
+    uint64_t filled = 0, done = 0;
+    for (int i = 0; i < workers; i++)
+        if (spawn() == 0)
+            work_as_stage(uri);
+    if (sink_open(&s, bound, &(struct sink_options){.link.batch = load->records}) < 0)
+        die("sink");
+    make_record(&r, load);
     while (start == 0 || now - start < seconds) {
-        zmq_msg_init(&batch);
-        zmq_msg_recv(&batch, pull, 0);
-        zmq_msg_close(&batch);
-        done += load->records;
+        for (uint32_t i = 0; i < load->records; i++)
+            if (sink_put(s, &r) < 0)
+                die("sink");
         now = stage_clock();
-        if (start == 0) {
+        if (start > 0)
+            done += load->records;
+        else if ((filled += load->records) > STAGE_RECORDS || filled * load->bytes > WINDOW_BYTES)
             start = now;
-            done = 0;
-        }
     }
     kill_children();
-    zmq_close(pull);
-    zmq_ctx_term(context);
+    sink_close(&s);
+    record_free(&r);
     free(uri);
+    free(bound);
     return (double)done / (now - start);
 }
 
-static void print(const struct load *load, const char *what, double rate, double plain)
+static void *plain_socket(void *context, int type, const char *uri, bool binds, size_t bytes)
 {
-    printf("%-12s %-22s %12.0f records/s %9.1f MB/s %8.2f of PUSH/PULL\n", load->name, what, rate,
-           rate * (double)load->bytes / 1e6, rate / plain);
-    fflush(stdout);
+    void *socket = zmq_socket(context, type);
+    int mark = (int)(WINDOW_BYTES / 4 / bytes) + 1; /* each socket has two */
+    if (zmq_setsockopt(socket, ZMQ_SNDHWM, &mark, sizeof mark) != 0 ||
+        zmq_setsockopt(socket, ZMQ_RCVHWM, &mark, sizeof mark) != 0 ||
+        (binds ? zmq_bind : zmq_connect)(socket, uri) != 0)
+        die(uri);
+    return socket;
+}
+
+static _Noreturn void push(const char *uri, const struct load *load)
+{
+    zmq_msg_t batch, copy;
+    make_batch(&batch, load);
+    void *socket = plain_socket(zmq_ctx_new(), ZMQ_PUSH, uri, false, zmq_msg_size(&batch));
+    for (;;) {
+        zmq_msg_init(&copy);
+        zmq_msg_copy(&copy, &batch);
+        zmq_msg_send(&copy, socket, 0);
+    }
+}
+
+static _Noreturn void stand_between(const char *in, const char *out, size_t bytes)
+{
+    void *context = zmq_ctx_new();
+    zmq_proxy(plain_socket(context, ZMQ_PULL, in, true, bytes), plain_socket(context, ZMQ_PUSH, out, false, bytes),
+              NULL);
+    _exit(1);
+}
+
+/* One word of each line of the cache: what any program does that has a use for what came. */
+static uint64_t look_at(const zmq_msg_t *message)
+{
+    const uint64_t *words = zmq_msg_data((zmq_msg_t *)message);
+    uint64_t sum = 0;
+    for (size_t i = 0; i < zmq_msg_size(message) / sizeof *words; i += 8)
+        sum += words[i];
+    return sum;
+}
+
+static double pull_for_a_while(void *socket, const struct load *load, bool reads)
+{
+    double start = 0, now = 0;
+    uint64_t done = 0;
+    static volatile uint64_t seen;
+    while (start == 0 || now - start < seconds) {
+        zmq_msg_t batch;
+        zmq_msg_init(&batch);
+        zmq_msg_recv(&batch, socket, 0);
+        if (reads)
+            seen += look_at(&batch);
+        zmq_msg_close(&batch);
+        now = stage_clock();
+        if (start == 0)
+            start = now;
+        else
+            done += load->records;
+    }
+    return (double)done / (now - start);
+}
+
+/* The same messages, looked at where they arrive or not; with a proxy in between or none. */
+static double plainly(const struct load *load, bool proxy, bool reads)
+{
+    char *in = address("push"), *out = proxy ? address("pull") : xstrdup(in);
+    size_t bytes = load->records * load->bytes;
+    if (spawn() == 0)
+        push(in, load);
+    if (proxy && spawn() == 0)
+        stand_between(in, out, bytes);
+    void *context = zmq_ctx_new(), *pull = plain_socket(context, ZMQ_PULL, out, true, bytes);
+    double rate = pull_for_a_while(pull, load, reads);
+    kill_children();
+    zmq_close(pull);
+    zmq_ctx_term(context);
+    free(in);
+    free(out);
+    return rate;
+}
+
+static double through_push(const struct load *load, int reads)
+{
+    return plainly(load, false, reads);
+}
+
+static double through_proxy(const struct load *load, int reads)
+{
+    return plainly(load, true, reads);
+}
+
+static int ascending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+struct contender {
+    const char *name;
+    double (*run)(const struct load *load, int count);
+    int count;
+    int peer; /* which it is compared with */
+    double rates[ROUNDS];
+};
+
+static void compete(const struct load *load)
+{
+    struct contender all[] = {
+        {"PUSH/PULL, unread", through_push, 0, 1, {0}},
+        {"PUSH/PULL", through_push, 1, 1, {0}},
+        {"link", through_link, 1, 1, {0}},
+        {"link between stages", between_stages, 1, 1, {0}},
+        {"PUSH/PULL, proxy", through_proxy, 1, 4, {0}},
+        {"queue, 1 worker", through_queue, 1, 4, {0}},
+        {"queue, 2 workers", through_queue, 2, 4, {0}},
+        {"queue, 4 workers", through_queue, 4, 4, {0}},
+        {"queue, 8 workers", through_queue, 8, 4, {0}},
+    };
+    const size_t count = sizeof all / sizeof *all;
+    for (int round = 0; round < ROUNDS; round++)
+        for (size_t i = 0; i < count; i++)
+            all[i].rates[round] = all[i].run(load, all[i].count);
+    for (size_t i = 0; i < count; i++) {
+        struct contender *c = &all[i];
+        qsort(c->rates, ROUNDS, sizeof *c->rates, ascending);
+        double rate = c->rates[ROUNDS / 2];
+        printf("%-10s %-20s %10.0f records/s %8.1f MB/s (%.1f to %.1f) %6.2f of %s\n", load->name, c->name, rate,
+               rate * (double)load->bytes / 1e6, c->rates[0] * (double)load->bytes / 1e6,
+               c->rates[ROUNDS - 1] * (double)load->bytes / 1e6, rate / all[c->peer].rates[ROUNDS / 2],
+               all[c->peer].name);
+        fflush(stdout);
+    }
+}
+
+/* One record at a time, from feeding to acknowledgement. */
+static void time_one(bool queued)
+{
+    static const struct load one = {"one", 1, 200};
+    static double times[MAX_TIMES];
+    struct feeder f;
+    size_t count = 0;
+    join(&f, &one, 1, queued);
+    feed_one(&f); /* all are there when it is back */
+    while (await(&f) == 0)
+        ;
+    for (double start = stage_clock(); count < MAX_TIMES && stage_clock() - start < ROUNDS * seconds; count++) {
+        double begun = stage_clock();
+        feed_one(&f);
+        while (await(&f) == 0)
+            ;
+        times[count] = stage_clock() - begun;
+    }
+    kill_children();
+    feeder_close(&f);
+    qsort(times, count, sizeof *times, ascending);
+    printf("one record %-20s median %.0f us, 99%% %.0f us, of %zu\n", queued ? "queue" : "link", 1e6 * times[count / 2],
+           1e6 * times[count * 99 / 100], count);
 }
 
 int main(int argc, char **argv)
 {
     static const struct load loads[] = {{"200 bytes", 256, 200}, {"100 KB", 10, 100000}};
-    static const struct load one = {"one record", 1, 200};
-    char *slash = strrchr(argv[0], '/');
+    const char *slash = strrchr(argv[0], '/');
     queue = xasprintf("%.*satelier-queue", slash ? (int)(slash + 1 - argv[0]) : 0, argv[0]);
     seconds = argc > 1 ? strtod(argv[1], NULL) : seconds;
+    log_open("bench-links", false);
     if (mkdtemp(dir) == NULL)
         return 1;
-    for (size_t i = 0; i < 2; i++) {
-        const struct load *load = &loads[i];
-        double plain = through_push(load);
-        print(load, "PUSH/PULL", plain, plain);
-        print(load, "link", through_link(load, 1, false, WINDOW_BYTES), plain);
-        for (int workers = 1; workers <= 8; workers *= 2) {
-            char *what = xasprintf("queue, %d worker%s", workers, workers > 1 ? "s" : "");
-            print(load, what, through_link(load, workers, true, WINDOW_BYTES), plain);
-            free(what);
-        }
-    }
-    double direct = 1e6 / through_link(&one, 1, false, 1), queued = 1e6 / through_link(&one, 1, true, 1);
-    printf("one record at a time: %.0f us to its acknowledgement, %.0f us through a queue\n", direct, queued);
+    for (size_t i = 0; i < sizeof loads / sizeof *loads; i++)
+        compete(&loads[i]);
+    time_one(false);
+    time_one(true);
     char *command = xasprintf("rm -rf %s", dir);
     int rc = system(command);
     free(command);

@@ -75,7 +75,25 @@ for program in filter 'tokenize --vocab vocab.json' 'encode --dvae dvae' 'sample
 done
 for model in 'tokenize --vocab' 'encode --dvae' 'sampler --model' 'rerank --clip'; do
     expect 74 absent atelier-$model absent
-    [ -z "$(find . -name '*.part')" ] || fail "$model absent: $(find . -name '*.part')"
+done
+# A stage that cannot begin has made nothing.
+for program in 'filter --lang xx-none' tokenize 'tokenize --vocab absent' 'encode --dvae absent' 'encode --dvae dvae --side 1' \
+    'sampler --model prior --prime-rows 2' 'rerank --clip absent'; do
+    for out in tar:new.tar jsonl:new.jsonl dir:new lmdb:new text:new ftp:new; do
+        got=0
+        atelier-$program --in tar:kept.tar --out $out --rejects new.rejects >out 2>err || got=$?
+        [ $got = 2 ] || [ $got = 74 ] || [ $got = 65 ] || fail "$program --out $out: exit $got: $(cat err)"
+        [ -z "$(find . -name 'new*')" ] || fail "$program --out $out leaves $(find . -name 'new*')"
+    done
+done
+expect 0 '' atelier-rerank --clip clip --in tar:kept.tar --out dir:new --page new.page --dry-run
+[ -z "$(find . -name 'new*')" ] || fail "rerank --dry-run writes $(find . -name 'new*')"
+# Threads that wait do not spin for long, whoever starts a program.
+for program in atelier-filter 'atelier filter'; do
+    env -u OMP_WAIT_POLICY $program --in text:- --out text:/dev/null 2>err < <(sleep 2) &
+    sleep 1
+    tr '\0' '\n' <"/proc/$(pgrep -P $! -n . || echo $!)/environ" | grep -qx OMP_WAIT_POLICY=passive || fail "$program spins"
+    wait $!
 done
 expect 74 absent atelier-trainer clip --preset demo --data tar:absent.tar --vocab vocab.json --run nowhere
 cp dvae/settings.json settings
@@ -161,3 +179,22 @@ exec 3>&-
 [ $got = 143 ] || fail "SIGTERM while waiting for input: exit $got: $(cat log)"
 [ ! -e stopped.jsonl ] || fail "what was cut has its final name"
 [ -e stopped.jsonl.part ] || fail "what was written is gone"
+
+# Who may read a store and not write to it reads it, unless it is being written; verify tells what cannot be read from damage.
+other=
+[ "$(id -u)" != 0 ] || other='setpriv --reuid=65534 --regid=65534 --clear-groups'
+cp -r whole shared
+chmod 755 . && chmod a=r shared/* && chmod a=rx shared
+if $other atelier-store cat --version >/dev/null 2>&1; then
+    [ "$($other atelier-store digest shared)" = "$(atelier-store digest whole)" ] || fail 'a store that may not be written cannot be read'
+    quiet $other atelier-store verify shared >scan
+    grep -q undamaged scan || fail "$(cat scan)"
+    exec 3<shared
+    flock 3
+    expect 75 'a process writes to this store' $other atelier-store digest shared
+    expect 75 'a process writes to this store' $other atelier-store verify shared
+    exec 3<&-
+    chmod a= shared/000000.mdb
+    expect 74 'Permission denied' $other atelier-store verify shared
+    chmod u+w shared
+fi

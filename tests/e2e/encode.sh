@@ -69,6 +69,16 @@ quiet atelier-encode --dvae dvae --skip-done --stats stats.json --in jsonl:many.
 grep -q "\"done before\": *$done_before" stats.json || fail "--skip-done: $(cat stats.json)"
 cmp <(atelier-store cat whole) <(atelier-store cat cut) || fail "a run cut in two stored something else"
 
+# The same into a pipe, whose other end keeps the store; the first run finds none.
+for part in 50 1000; do
+    head -n "$part" many.jsonl | quiet atelier-encode --dvae dvae --skip-done=piped --stats stats.json --in jsonl:- --out - |
+        quiet atelier-store import piped --in -
+done
+grep -q '"done before": *50' stats.json || fail "--skip-done=STORE: $(cat stats.json)"
+cmp <(atelier-store cat whole) <(atelier-store cat piped) || fail "a run cut in two stored something else through a pipe"
+expect 2 "--skip-done=STORE" atelier-encode --dvae dvae --skip-done --out jsonl:-
+expect 65 "--skip-done" atelier-encode --dvae dvae --skip-done=dvae --out -
+
 # Reconstructions: a score each, their mean, the original at the left.
 quiet atelier-encode --dvae dvae --reconstruct --beside --in jsonl:three.jsonl --out jsonl:pairs.jsonl
 grep -q 'mean PSNR [0-9.]* dB over 3 pictures' err || fail "no PSNR: $(cat err)"

@@ -118,3 +118,12 @@ rerank --page elsewhere --out jsonl:/dev/null
 : >none.jsonl
 quiet atelier-rerank --clip clip --in jsonl:none.jsonl --out dir:none
 [ -s none/index.html ] || fail 'no page for no candidates'
+
+# Into a store, rejects among the captions: all ids are there; and copies over links draw the same.
+{ cat captions.txt; echo 'nur eine kleine Zeichnung von einem Mann mit Hut'; cat captions.txt; } >mixed.txt
+atelier-filter --in text:mixed.txt 2>err | quiet atelier-sampler --model prior -n 5 --out lmdb:drawn
+[ "$(atelier-store cursor drawn)" = 35 ] || fail "$(atelier-store cursor drawn) candidates of 7 captions"
+[ "$(atelier-store cat drawn 2>/dev/null | grep -c '"reject":"language')" = 5 ] || fail 'not a reject for each candidate'
+printf '%s\n' 'filter --in text:mixed.txt --batch 1' 'sampler --model prior -n 5 --threads 1 x2' 'store linked' >draw.pipe
+timeout 100 atelier-run draw.pipe >table 2>log || fail "$(cat log)"
+[ "$(atelier-store digest drawn)" = "$(atelier-store digest linked)" ] || fail 'copies draw other pictures'

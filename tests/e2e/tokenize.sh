@@ -1,24 +1,6 @@
 #!/usr/bin/env bash
 # atelier-tokenize as users run it: train, encode, cut, decode, odd input, and what it says when it is used wrongly.
-set -eu
-cd "$(dirname "$0")/../.."
-tokenize=$PWD/${BUILD:-build}/bin/atelier-tokenize
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-cd "$tmp"
-
-fail() {
-    echo "FAIL: $*"
-    exit 1
-}
-# expect CODE TEXT COMMAND...: the exit code, and the text somewhere on stderr
-expect() {
-    local code=$1 text=$2 got=0
-    shift 2
-    "$@" > out 2> err || got=$?
-    [ "$got" = "$code" ] || fail "exit $got, not $code: $*: $(cat err)"
-    grep -qF -- "$text" err || fail "no '$text' in: $(cat err)"
-}
+. "$(dirname "$0")/lib.bash"
 
 for i in $(seq 300); do
     echo "A red house number $i stands by the sea, isn't it?"
@@ -26,47 +8,50 @@ for i in $(seq 300); do
 done > captions.txt
 printf 'bad \377 bytes\n\n  SPACES  \n' >> captions.txt
 
-"$tokenize" --train --in text:captions.txt --vocab-size 400 --vocab v.json --out text:must-not-exist 2> log
+atelier-tokenize --train --in text:captions.txt --vocab-size 400 --vocab v.json --out text:must-not-exist 2> log
 [ ! -e must-not-exist ] || fail "--train opened --out"
 grep -q 'vocabulary 400' log || fail "$(cat log)"
-"$tokenize" --train --in text:captions.txt --vocab-size 400 --vocab again.json 2> log
+atelier-tokenize --train --in text:captions.txt --vocab-size 400 --vocab again.json 2> log
 cmp v.json again.json
 
 # A round trip gives the lower-cased captions back, bad bytes as U+FFFD.
-"$tokenize" --in text:captions.txt --vocab v.json 2> log | "$tokenize" --decode --vocab v.json --out text:back.txt 2>> log
+atelier-tokenize --in text:captions.txt --vocab v.json 2> log | atelier-tokenize --decode --vocab v.json --out text:back.txt 2>> log
 sed 's/\xff/\xef\xbf\xbd/; s/.*/\L&/' captions.txt > lower.txt
 cmp lower.txt back.txt
 
 # What is cut is recorded and counted.
-"$tokenize" --length 3 --in text:captions.txt --vocab v.json --out jsonl:cut.jsonl --stats stats.json 2> log
+atelier-tokenize --length 3 --in text:captions.txt --vocab v.json --out jsonl:cut.jsonl --stats stats.json 2> log
 [ "$(grep -c '"cut":' cut.jsonl)" = "$(sed -n 's/.*"cut": \([0-9]*\).*/\1/p' stats.json)" ] || fail "cut: $(cat stats.json)"
 grep -q '"tokens":\[[0-9]*,[0-9]*,[0-9]*\]' cut.jsonl
 ! grep -q '"tokens":\[[0-9]*,[0-9]*,[0-9]*,' cut.jsonl || fail "more than 3 tokens"
 
 # A record without a caption is a reject and goes on; one that was rejected before passes untouched.
 printf '{"id":0,"width":4}\n{"id":1,"caption":"a sea"}\n{"id":2,"caption":"x","reject":"language: fr"}\n' > odd.jsonl
-"$tokenize" --in jsonl:odd.jsonl --vocab v.json --keep-rejects --out jsonl:odd.out 2> log
+atelier-tokenize --in jsonl:odd.jsonl --vocab v.json --keep-rejects --out jsonl:odd.out 2> log
 grep -q '"id":0.*"reject":"caption: none"' odd.out
 grep -q '"id":1.*"tokens":\[' odd.out
 grep -q '"id":2.*"reject":"language: fr"' odd.out
 [ "$(wc -l < odd.out)" = 3 ] || fail "records: $(cat odd.out)"
 
-expect 2 '--vocab FILE is missing' "$tokenize" --in text:captions.txt
-expect 2 'exclude each other' "$tokenize" --train --decode --vocab v.json
-expect 2 '--length' "$tokenize" --length 0 --vocab v.json
-expect 2 '--vocab-size' "$tokenize" --train --vocab-size 255 --vocab v.json
-expect 74 'absent.json' "$tokenize" --in text:captions.txt --vocab absent.json
-expect 65 'neither a tokenizer.json' "$tokenize" --in text:captions.txt --vocab captions.txt
+expect 2 '--vocab FILE is missing' atelier-tokenize --in text:captions.txt
+expect 2 'exclude each other' atelier-tokenize --train --decode --vocab v.json
+expect 2 '--length' atelier-tokenize --length 0 --vocab v.json
+expect 2 '--vocab-size' atelier-tokenize --train --vocab-size 255 --vocab v.json
+expect 74 'absent.json' atelier-tokenize --in text:captions.txt --vocab absent.json
+expect 65 'neither a tokenizer.json' atelier-tokenize --in text:captions.txt --vocab captions.txt
 sed 's/"dropout": null/"dropout": 0.1/' v.json > dropout.json
-expect 65 'model.dropout is 0.1' "$tokenize" --in text:captions.txt --vocab dropout.json
+expect 65 'model.dropout is 0.1' atelier-tokenize --in text:captions.txt --vocab dropout.json
 : > empty.txt
-expect 65 'no caption' "$tokenize" --train --in text:empty.txt --vocab none.json
+expect 65 'no caption' atelier-tokenize --train --in text:empty.txt --vocab none.json
 [ ! -e none.json ] || fail "a vocabulary from no captions"
-expect 74 'nowhere' "$tokenize" --train --in text:captions.txt --vocab nowhere/v.json
+quiet atelier-tokenize --train --dry-run --in text:captions.txt --vocab-size 300 --vocab dry.json
+grep -q 'vocabulary 300' err || fail "$(cat err)"
+[ ! -e dry.json ] || fail "--dry-run wrote a vocabulary"
+expect 74 'nowhere' atelier-tokenize --train --in text:captions.txt --vocab nowhere/v.json
 
-captions=$OLDPWD/../shared/captions/english.txt.gz
+captions=$repository/../shared/captions/english.txt.gz
 [ -r "$captions" ] || exit 0
 zcat "$captions" > english.txt
-"$tokenize" --train --in text:english.txt --vocab e.json 2> log
-"$tokenize" --in text:english.txt --vocab e.json 2> log | "$tokenize" --decode --vocab e.json --out text:back.txt 2>> log
+atelier-tokenize --train --in text:english.txt --vocab e.json 2> log
+atelier-tokenize --in text:english.txt --vocab e.json 2> log | atelier-tokenize --decode --vocab e.json --out text:back.txt 2>> log
 tr A-Z a-z < english.txt | cmp - back.txt

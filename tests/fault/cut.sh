@@ -8,18 +8,24 @@ make_input 9000
 digest=$(expected_digest)
 for ((trial = seed; trial < seed + trials; trial++)); do
     RANDOM=$trial
-    rm -rf store ./*.log
-    port=$((20000 + $(below 20000)))
-    sleep 1000 | python3 "$root/tests/fault/proxy.py" $((port + 1)) $port "$trial" &
-    sleep 1000 | python3 "$root/tests/fault/proxy.py" $((port + 3)) $((port + 2)) "$trial" &
+    rm -rf store work.run
+    watch_counters
+    port=$((20000 + $(below 12000)))
+    python3 "$root/tests/fault/proxy.py" $((port + 1)) $port "$trial" &
+    proxies=$!
+    python3 "$root/tests/fault/proxy.py" $((port + 3)) $((port + 2)) "$trial" &
+    proxies="$proxies $!"
     sleep 0.2
-    "$trouble" --in text:input.txt --out bind+tcp://127.0.0.1:$port 2>source.log &
+    "$trouble" --in text:input.txt --out bind+tcp://127.0.0.1:$port --metrics work.run/0-source.0.metrics \
+        2>work.run/0-source.0.log &
     source=$!
-    "$bin/atelier-store" import store --in bind+tcp://127.0.0.1:$((port + 2)) 2>store.log &
+    "$bin/atelier-store" import store --in bind+tcp://127.0.0.1:$((port + 2)) --metrics work.run/2-store.0.metrics \
+        2>work.run/2-store.0.log &
     store=$!
     workers=()
     for i in 1 2 3; do
-        "$trouble" --microseconds 500 --in tcp://127.0.0.1:$((port + 1)) --out tcp://127.0.0.1:$((port + 3)) 2>worker$i.log &
+        "$trouble" --microseconds 500 --in tcp://127.0.0.1:$((port + 1)) --out tcp://127.0.0.1:$((port + 3)) \
+            --metrics work.run/1-worker.$i.metrics 2>work.run/1-worker.$i.log &
         workers+=($!)
     done
     deadline=$((SECONDS + 120))
@@ -35,8 +41,9 @@ for ((trial = seed; trial < seed + trials; trial++)); do
     done
     kill -TERM $store "${workers[@]}" 2>/dev/null
     wait $store || fail "trial $trial: the store ended with $?"
-    kill -9 $(pgrep -P $$ | grep -vx "$BASHPID") 2>/dev/null
-    wait 2>/dev/null
+    kill $proxies
+    wait $proxies 2>/dev/null
     check_store "$digest" "trial $trial"
+    check_counters resent "trial $trial"
 done
 echo "cut: $trials trials"

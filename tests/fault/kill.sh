@@ -16,6 +16,7 @@ for ((trial = seed; trial < seed + trials; trial++)); do
     RANDOM=$trial
     rm -rf store work.run
     kills=0 want=$((2 + $(below 4)))
+    watch_counters
     "$bin/atelier-run" work.pipe >run.log 2>&1 &
     run_pid=$!
     deadline=$((SECONDS + 120))
@@ -38,5 +39,6 @@ for ((trial = seed; trial < seed + trials; trial++)); do
     run_pid=
     [ $kills -gt 0 ] || fail "trial $trial: nobody was killed"
     check_store "$digest" "trial $trial"
+    check_counters died "trial $trial"
 done
 echo "kill: $trials trials, $all processes killed"

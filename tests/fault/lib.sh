@@ -1,22 +1,22 @@
 # What the fault tests share. A test makes a work directory, a pipeline over records of text, and the digest that the store
-# has without faults; then it disturbs runs, and the store must come out the same.
+# has without faults; then it disturbs runs, and the store must come out the same, and the counters must fit it.
 set -u
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 bin=${BIN:-$root/build/bin}
-trouble=${TROUBLE:-$root/build/tests/fault/trouble}
+trouble=${TROUBLE:-$bin/../tests/fault/trouble}
 work=$(mktemp -d /tmp/atelier-fault-XXXXXX)
-run_pid=
+run_pid= watcher=
 cleanup() {
-    [ -z "$run_pid" ] || kill -9 "$run_pid" 2>/dev/null
+    kill -9 $(jobs -p) 2>/dev/null
     wait 2>/dev/null
     rm -rf "$work"
 }
 trap cleanup EXIT
 cd "$work" || exit 1
 
+exec 3>&1
 fail() {
-    echo "FAIL: $*"
-    tail -n 20 ./*.log ./*.run/*.log 2>/dev/null | cut -c 1-300
+    { echo "FAIL: $*" && tail -n 20 ./*.log ./*.run/*.log 2>/dev/null | cut -c 1-300; } >&3
     exit 1
 }
 
@@ -25,6 +25,7 @@ below() { echo $(((RANDOM * 32768 + RANDOM) % $1)); }
 nap() { sleep "$(awk -v ms="$1" 'BEGIN { print ms / 1000 }')"; }
 
 make_input() { # records
+    inputs=$1 rejects=$((($1 + 13) / 17))
     awk -v n="$1" 'BEGIN { for (i = 0; i < n; i++) print i % 17 == 3 ? "reject " i : "caption number " i }' >input.txt
 }
 
@@ -35,10 +36,29 @@ expected_digest() {
     "$bin/atelier-store" digest expected
 }
 
+# verify: each id once. The digest: the same bytes under each.
 check_store() { # digest, what was done
     [ -d store ] || fail "$2: no store"
     local got
     got=$("$bin/atelier-store" digest store) || fail "$2: the store cannot be read"
     "$bin/atelier-store" verify store >verify.txt 2>&1 || fail "$2: $(cat verify.txt)"
     [ "$got" = "$1" ] || fail "$2: the store's digest is $got, not $1"
+}
+
+# The counters of the programs whose logs and sockets are in work.run (counters.py), where there is a Python.
+watch_counters() {
+    mkdir -p work.run
+    if command -v python3 >/dev/null; then
+        python3 "$root/tests/fault/counters.py" watch work.run &
+        watcher=$!
+    fi
+}
+check_counters() { # calm|resent|died, what was done
+    [ -n "$watcher" ] || return 0
+    local log=
+    kill -TERM "$watcher"
+    wait "$watcher" || fail "$2: the watcher of the counters ended with $?"
+    watcher=
+    [ ! -e run.log ] || log=run.log
+    python3 "$root/tests/fault/counters.py" check work.run $inputs $rejects "$1" $log || fail "$2"
 }

@@ -2,10 +2,9 @@
 """A TCP proxy that spoils connections: proxy.py LISTEN_PORT TARGET_PORT SEED
 
 Each connection gets one of: whole; cut after some bytes; half-open (nothing passes any more, nobody is told) for a while,
-then cut; delayed; a byte at a time. Ends when its stdin does.
+then cut; delayed; a byte at a time.
 """
 import random
-import select
 import socket
 import sys
 import threading
@@ -48,9 +47,6 @@ def main():
     rng = random.Random(seed)
     server = socket.create_server(("127.0.0.1", listen_port))
     while True:
-        ready, _, _ = select.select([server, sys.stdin], [], [])
-        if sys.stdin in ready:
-            return
         client, _ = server.accept()
         try:
             target = socket.create_connection(("127.0.0.1", target_port))

@@ -8,6 +8,7 @@ digest=$(expected_digest)
 for ((trial = seed; trial < seed + trials; trial++)); do
     RANDOM=$trial
     rm -rf store work.run
+    watch_counters
     for signal in INT TERM none; do
         printf '%s\n' "$trouble --in text:input.txt" "$trouble --microseconds 1000 x$((1 + $(below 5)))" \
             "$trouble x$((1 + $(below 3)))" "store store" >work.pipe
@@ -27,5 +28,6 @@ for ((trial = seed; trial < seed + trials; trial++)); do
         esac
     done
     check_store "$digest" "trial $trial"
+    check_counters died "trial $trial"
 done
 echo "resume: $trials trials"

@@ -5,14 +5,19 @@
 trials=${1:-1} seed=${2:-1}
 make_input 9000
 digest=$(expected_digest)
-worker() { "$trouble" --microseconds 1500 --in "ipc://$work/1" --out "ipc://$work/2" 2>>workers.log & workers+=($!); }
+worker() {
+    "$trouble" --microseconds 1500 --in "ipc://$work/1" --out "ipc://$work/2" --metrics work.run/1-worker.${#workers[@]}.metrics \
+        2>work.run/1-worker.${#workers[@]}.log &
+    workers+=($!)
+}
 for ((trial = seed; trial < seed + trials; trial++)); do
     RANDOM=$trial
-    rm -rf store workers.log
+    rm -rf store work.run
+    watch_counters
     workers=()
-    "$trouble" --in text:input.txt --out "bind+ipc://$work/1" 2>source.log &
+    "$trouble" --in text:input.txt --out "bind+ipc://$work/1" --metrics work.run/0-source.0.metrics 2>work.run/0-source.0.log &
     source=$!
-    "$bin/atelier-store" import store --in "bind+ipc://$work/2" 2>store.log &
+    "$bin/atelier-store" import store --in "bind+ipc://$work/2" --metrics work.run/2-store.0.metrics 2>work.run/2-store.0.log &
     store=$!
     worker
     nap "$(below 1000)"
@@ -28,5 +33,6 @@ for ((trial = seed; trial < seed + trials; trial++)); do
         wait "$pid" || fail "trial $trial: a worker ended with $?"
     done
     check_store "$digest" "trial $trial"
+    check_counters resent "trial $trial"
 done
 echo "scale: $trials trials"

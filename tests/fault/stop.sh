@@ -14,6 +14,7 @@ END
 for ((trial = seed; trial < seed + trials; trial++)); do
     RANDOM=$trial
     rm -rf store work.run
+    watch_counters
     "$bin/atelier-run" work.pipe >run.log 2>&1 &
     run_pid=$!
     nap $((500 + $(below 1500)))
@@ -26,5 +27,6 @@ for ((trial = seed; trial < seed + trials; trial++)); do
     wait $run_pid || fail "trial $trial: run ended with $?: $(tail -n 3 run.log)"
     run_pid=
     check_store "$digest" "trial $trial"
+    check_counters resent "trial $trial"
 done
 echo "stop: $trials trials of $seconds s"

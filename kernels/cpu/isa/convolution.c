@@ -8,19 +8,25 @@
 #include "kernels/cpu/isa/inference.h"
 #include <string.h>
 
-enum { BAND_PIXELS = 256 };
+enum {
+    BAND_FLOATS = 1 << 16, /* of a copy: in the second cache */
+    BAND_ROWS = 8,         /* at most: enough bands for all threads */
+};
 
-/* Rows of the picture in a band. */
-static int band_rows(const struct conv_shape *s)
-{
-    return smaller(s->height, larger(1, BAND_PIXELS / s->width));
-}
-
-/* Floats of a row in the copy, and of the copy. */
+/* Floats of a row in the copy. */
 static size_t copy_row(const struct conv_shape *s)
 {
     return (size_t)(s->width + s->kernel - 1) * s->in;
 }
+
+/* Rows of the picture in a band. */
+static int band_rows(const struct conv_shape *s)
+{
+    int fit = (int)(BAND_FLOATS / copy_row(s)) - (s->kernel - 1);
+    return smaller(smaller(s->height, BAND_ROWS), larger(1, fit));
+}
+
+/* Floats of the copy. */
 static size_t copy_size(const struct conv_shape *s)
 {
     return copy_row(s) * (band_rows(s) + s->kernel - 1) + WIDE;
@@ -42,6 +48,13 @@ static void copy_band(float *copy, const float *picture, int first, int rows, co
     }
 }
 
+static void relu(float *x, size_t n)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++)
+        x[i] = x[i] > 0 ? x[i] : 0;
+}
+
 static const struct conv_fusion UNCHANGED; /* training's convolutions have none */
 
 /* y = conv(x, panels) + bias, or what f makes of it, panels [ceil(out / WIDE)][kernel * kernel * in][WIDE]. */
@@ -56,9 +69,8 @@ static void convolve(float *y, const float *x, const float *panels, const float 
         float *copy = scratch_mine(scratch), *to = y + picture * pixels * s->out + first * row;
         copy_band(copy, x + picture * pixels * s->in, first, rows, s);
         if (f->relu_in)
-            FN(relu_block)(copy, copy_row(s) * (rows + s->kernel - 1));
+            relu(copy, copy_row(s) * (rows + s->kernel - 1));
         for (int r = 0; r < rows; r++, to += row) {
-            float *result = f->gain != 0 ? copy + copy_size(s) : to;
             struct block t = {.a = copy + r * copy_row(s),
                               .a_outer = (ptrdiff_t)copy_row(s),
                               .a_row = s->in,
@@ -68,12 +80,12 @@ static void convolve(float *y, const float *x, const float *panels, const float 
                               .b_row = WIDE,
                               .start = bias,
                               .start_row = 0,
-                              .c = result,
+                              .c = to,
                               .c_row = s->out,
                               .outer = s->kernel,
-                              .depth = depth};
+                              .depth = depth,
+                              .fusion = f};
             FN(block_run)(&t, s->width, s->out);
-            FN(fuse_block)(to, s->out, result, s->out, s->width, s->out, f);
         }
     }
 }
@@ -105,7 +117,7 @@ void FN(direct_pack)(float *to, const float *w, const struct conv_shape *s)
 void FN(direct)(float *y, const float *x, const float *panels, const float *bias, const struct conv_shape *s,
                 const struct conv_fusion *f)
 {
-    struct scratch scratch = FN(scratch)(0, copy_size(s) + (size_t)s->width * s->out);
+    struct scratch scratch = FN(scratch)(0, copy_size(s));
     convolve(y, x, panels, bias, s, f, &scratch);
 }
 

@@ -70,7 +70,8 @@ static inline int whole_columns(int n)
 /* c[i][j] = start[i][j] + sum over o < outer, k < depth of
  *           a[o * a_outer + i * a_row + k * a_col] * b[j / WIDE * b_panel + (o * depth + k) * b_row + j % WIDE].
  * start: absent for zeros; c itself to accumulate; with start_row 0 one row (a bias) for all. b's rows must be
- * readable up to whole_columns(n) (a packed panel's are). Strides are in floats. */
+ * readable up to whole_columns(n) (a packed panel's are). Strides are in floats. With a fusion, its gain and relu_out
+ * are done to the sums on their way to c. */
 struct block {
     const float *a;
     ptrdiff_t a_outer, a_row, a_col;
@@ -81,6 +82,7 @@ struct block {
     float *c;
     ptrdiff_t c_row;
     int outer, depth;
+    const struct conv_fusion *fusion; /* or NULL */
 };
 void FN(block_run)(const struct block *t, int m, int n);
 

@@ -5,14 +5,18 @@
 #define ATELIER_KERNELS_CPU_ISA_INFERENCE_H
 
 #include "kernels/cpu/isa/fast.h"
+#include <immintrin.h>
 
 typedef float lanes __attribute__((vector_size(4 * VEC), aligned(4), may_alias));
 
 /* max(x, 0); of NaN 0, as the activation's. */
 static inline lanes positive(lanes x)
 {
-    typedef int32_t bits __attribute__((vector_size(4 * VEC)));
-    return (lanes)((bits)x & (bits)(x > 0));
+#ifdef __AVX512F__
+    return (lanes)_mm512_max_ps((__m512)x, _mm512_setzero_ps());
+#else
+    return (lanes)_mm256_max_ps((__m256)x, _mm256_setzero_ps());
+#endif
 }
 
 static inline void fuse(float *y, lanes result, const struct conv_fusion *f)
@@ -22,10 +26,12 @@ static inline void fuse(float *y, lanes result, const struct conv_fusion *f)
     *(lanes *)y = f->relu_out ? positive(result) : result;
 }
 
-/* The same for a block of results, rows apart by y_row and from_row floats; `from` may be y. */
-void FN(fuse_block)(float *y, ptrdiff_t y_row, const float *from, ptrdiff_t from_row, int rows, int columns,
-                    const struct conv_fusion *f);
-void FN(relu_block)(float *x, size_t n); /* in place */
+/* 1x1 convolutions (pointwise.c). to: pack_size(in, out) floats. */
+void FN(pointwise_pack)(float *to, const float *w, int in, int out);
+void FN(pointwise)(float *y, const float *x, const float *packed, const float *bias, const struct conv_shape *s,
+                   const struct conv_fusion *f);
+void FN(pointwise_argmax)(int32_t *ids, const float *x, const float *packed, const float *bias,
+                          const struct conv_shape *s);
 
 /* 3x3 convolutions by Winograd's method (winograd.c): whether a shape is one for it, the floats of its weights, these
  * from [out, in, 3, 3], and the convolution. */

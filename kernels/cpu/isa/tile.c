@@ -15,6 +15,15 @@ enum { WIDE_ROWS = 8 };
 enum { WIDE_ROWS = 6 }; /* 16 registers */
 #endif
 
+/* Where a tile's operands start, and what is called into the second cache meanwhile: of slow memory the processor
+ * foresees too little. */
+struct tile_at {
+    const float *a, *b, *start;
+    float *c;
+    const float *ahead;
+    ptrdiff_t ahead_step; /* from one step of the summed index to the next */
+};
+
 #define TILE tile_4
 #define LANES 4
 #define VECTORS 1
@@ -48,49 +57,57 @@ enum { WIDE_ROWS = 6 }; /* 16 registers */
 #endif
 
 /* `columns` is a value of whole_columns. */
-static void run_tile(int rows, int columns, const struct block *t, const float *a, const float *b, const float *start,
-                     float *c)
+static void run_tile(int rows, int columns, const struct block *t, const struct tile_at *at)
 {
     if (columns == WIDE)
-        tile_wide(rows, t, a, b, start, c);
+        tile_wide(rows, t, at);
 #ifdef __AVX512F__
     else if (columns == 16)
-        tile_16(rows, t, a, b, start, c);
+        tile_16(rows, t, at);
 #endif
     else if (columns == 8)
-        tile_8(rows, t, a, b, start, c);
+        tile_8(rows, t, at);
     else
-        tile_4(rows, t, a, b, start, c);
+        tile_4(rows, t, at);
 }
 
-/* A tile whose last columns lie past n: its results go through a full one beside. */
-static void run_edge(int rows, int columns, const struct block *t, const float *a, const float *b, const float *start,
-                     float *c)
+/* A tile whose last columns lie past n: what it begins with and its results go through full ones beside. */
+static void run_edge(int rows, int columns, const struct block *t, const struct tile_at *at)
 {
-    float full[MOST_ROWS * WIDE] = {0};
+    float begun[MOST_ROWS * WIDE] = {0}, done[MOST_ROWS * WIDE] = {0}, *c = at->c;
+    const struct tile_at full = {at->a, at->b, begun, done, at->ahead, at->ahead_step};
     struct block beside = *t;
     beside.c_row = WIDE;
     beside.start_row = WIDE;
-    for (int i = 0; start && i < rows; i++)
-        memcpy(full + i * WIDE, start + i * t->start_row, columns * sizeof(float));
-    run_tile(rows, whole_columns(columns), &beside, a, b, full, full);
+    for (int i = 0; at->start && i < rows; i++)
+        memcpy(begun + i * WIDE, at->start + i * t->start_row, columns * sizeof(float));
+    for (int i = 0; t->fusion && t->fusion->gain != 0 && i < rows; i++)
+        memcpy(done + i * WIDE, c + i * t->c_row, columns * sizeof(float));
+    run_tile(rows, whole_columns(columns), &beside, &full);
     for (int i = 0; i < rows; i++)
-        memcpy(c + i * t->c_row, full + i * WIDE, columns * sizeof(float));
+        memcpy(c + i * t->c_row, done + i * WIDE, columns * sizeof(float));
 }
 
 void FN(block_run)(const struct block *t, int m, int n)
 {
+    const ptrdiff_t steps = (ptrdiff_t)t->outer * t->depth;
     for (int j = 0; j < n; j += WIDE) {
         int columns = smaller(WIDE, n - j), whole = whole_columns(columns);
         int tiles = ceil_div(m, whole == WIDE ? WIDE_ROWS : MOST_ROWS), least = m / tiles, more = m % tiles;
         const float *b = t->b + j / WIDE * t->b_panel;
-        for (int i = 0, rows; i < m; i += rows) {
+        /* The next panel, in equal shares of the tiles of this one. */
+        struct tile_at at = {.b = b, .ahead = b + t->b_panel, .ahead_step = larger(1, WIDE / tiles)};
+        if (t->b_row != WIDE)
+            at.ahead = b, at.ahead_step = 0;
+        for (int i = 0, rows; i < m; i += rows, at.ahead += steps * at.ahead_step) {
             rows = least + (more-- > 0);
-            const float *start = t->start ? t->start + i * t->start_row + j : NULL;
+            at.a = t->a + i * t->a_row;
+            at.start = t->start ? t->start + i * t->start_row + j : NULL;
+            at.c = t->c + i * t->c_row + j;
             if (columns == whole)
-                run_tile(rows, columns, t, t->a + i * t->a_row, b, start, t->c + i * t->c_row + j);
+                run_tile(rows, columns, t, &at);
             else
-                run_edge(rows, columns, t, t->a + i * t->a_row, b, start, t->c + i * t->c_row + j);
+                run_edge(rows, columns, t, &at);
         }
     }
 }

@@ -7,7 +7,9 @@
  * as much and lose two bits more.
  *
  * A task takes a block of tiles and of output channels through all three steps, so that what is between them stays in
- * the near caches. The sum over channels is one chain in their order, so blocks do not change the result.
+ * the second cache. Few tiles and many channels are best: weights are called ahead of their use (tile.c), but tiles are
+ * transformed again for every block of output channels. The sum over channels is one chain in their order, so blocks do
+ * not change the result.
  */
 #include "kernels/cpu/isa/inference.h"
 
@@ -15,10 +17,14 @@ enum {
     PIXELS = 4,           /* of an output tile's side */
     SIDE = 6,             /* of an input tile */
     POINTS = SIDE * SIDE, /* products */
-    TILES = 32,           /* of a block */
-    IN_BLOCK = 128,       /* channels transformed at a time */
-    OUT_BLOCK = 4 * WIDE, /* channels of a task */
-    PADDING = 16          /* floats between products, which would lie a power of two apart and share cache lines */
+#ifdef __AVX512F__
+    TILES = 16, /* of a block; whole register tiles of rows */
+#else
+    TILES = 18,
+#endif
+    IN_BLOCK = 256,  /* channels transformed at a time */
+    OUT_BLOCK = 256, /* channels of a task */
+    PADDING = 16     /* floats between products, which would lie a power of two apart and share cache lines */
 };
 
 #define A 0.70710678118654752
@@ -81,34 +87,42 @@ static void transform_kernel(double *to, const float *g)
 
 bool FN(winograd_suits)(const struct conv_shape *s)
 {
-    return s->kernel == 3 && s->in >= 32 && s->out >= 32 && s->in % VEC == 0 && s->out % WIDE == 0 &&
+    return s->kernel == 3 && s->in >= 32 && s->out >= 16 && s->in % VEC == 0 && s->out % VEC == 0 &&
            s->height >= PIXELS && s->width >= PIXELS;
 }
 
 size_t FN(winograd_size)(const struct conv_shape *s)
 {
-    return (size_t)POINTS * s->in * s->out;
+    return POINTS * pack_size(s->in, s->out);
+}
+
+/* Columns of weights that a block of output channels from `out` on takes: whole panels. */
+static int columns_from(const struct conv_shape *s, int out)
+{
+    return (int)round_up(smaller(OUT_BLOCK, s->out - out), WIDE);
 }
 
 /* Where the weights of a block of channels start, in the order in which tasks read them:
  * [out block][in block][point][panel][channel of in block][WIDE]. */
 static size_t weights_at(const struct conv_shape *s, int out, int in)
 {
-    return POINTS * ((size_t)out * s->in + (size_t)in * smaller(OUT_BLOCK, s->out - out));
+    return POINTS * ((size_t)out * s->in + (size_t)in * columns_from(s, out));
 }
 
 void FN(winograd_pack)(float *to, const float *w, const struct conv_shape *s)
 {
+    int columns = (int)round_up(s->out, WIDE);
     PARALLEL_FOR(FN(winograd_size)(s) * 8)
-    for (int o = 0; o < s->out; o++)
+    for (int o = 0; o < columns; o++)
         for (int i = 0; i < s->in; i++) {
-            double numbers[POINTS];
-            int out = o / OUT_BLOCK * OUT_BLOCK, outs = smaller(OUT_BLOCK, s->out - out);
+            double numbers[POINTS] = {0};
+            int out = o / OUT_BLOCK * OUT_BLOCK;
             int in = i / IN_BLOCK * IN_BLOCK, ins = smaller(IN_BLOCK, s->in - in);
             float *at = to + weights_at(s, out, in) + ((size_t)(o - out) / WIDE * ins + i - in) * WIDE + o % WIDE;
-            transform_kernel(numbers, w + ((size_t)o * s->in + i) * 9);
+            if (o < s->out)
+                transform_kernel(numbers, w + ((size_t)o * s->in + i) * 9);
             for (int p = 0; p < POINTS; p++)
-                at[(size_t)p * ins * outs] = (float)numbers[p];
+                at[(size_t)p * ins * columns_from(s, out)] = (float)numbers[p];
         }
 }
 
@@ -124,13 +138,14 @@ struct task {
 };
 
 /* One tile's numbers for all products: to + point * in_step() + c, from the pixels' channels c. The next tile's pixels
- * are called meanwhile: they lie in too many places for the processor to foresee them. */
+ * are called meanwhile, into the second cache: they lie in too many places for the processor to foresee them, and too
+ * many of them share lines of the first. */
 static inline __attribute__((always_inline)) void tile_in(float *to, const float *const *pixel,
                                                           const float *const *next, int channels, const bool relu)
 {
     for (int c = 0; c < channels; c += VEC) {
         for (int p = 0; p < POINTS; p++)
-            __builtin_prefetch(next[p] + c);
+            __builtin_prefetch(next[p] + c, 0, 2);
         lanes d[SIDE], half[POINTS], done[SIDE];
 #pragma GCC unroll 6
         for (int column = 0; column < SIDE; column++) {
@@ -183,7 +198,8 @@ static void tiles_in(float *v, const struct task *t, int channel, int channels)
 static void multiply(float *m, const float *v, const struct task *t, int channel, int channels)
 {
     const float *panels = t->packed + weights_at(t->s, t->out, channel);
-    for (int p = 0; p < POINTS; p++, m += out_step(), v += in_step(), panels += channels * t->outs) {
+    const size_t step = (size_t)channels * columns_from(t->s, t->out);
+    for (int p = 0; p < POINTS; p++, m += out_step(), v += in_step(), panels += step) {
         struct block b = {.a = v,
                           .a_row = channels,
                           .a_col = 1,
@@ -200,29 +216,51 @@ static void multiply(float *m, const float *v, const struct task *t, int channel
     }
 }
 
-static void tiles_out(const struct task *t, const float *m)
+/* The output pixels of a tile. */
+struct pixels {
+    float *corner;
+    int rows, columns;
+};
+
+static struct pixels pixels_of(const struct task *t, int index)
 {
     const struct conv_shape *s = t->s;
-    for (int i = 0; i < t->tiles; i++, m += t->outs) {
-        int top = (t->first + i) / t->across * PIXELS, left = (t->first + i) % t->across * PIXELS;
-        int rows = smaller(PIXELS, s->height - top), columns = smaller(PIXELS, s->width - left);
-        float *corner = t->y + ((size_t)top * s->width + left) * s->out + t->out;
-        for (int c = 0; c < t->outs; c += VEC) {
-            lanes d[SIDE], half[PIXELS * SIDE], done[PIXELS];
-            lanes bias = t->bias ? *(const lanes *)(t->bias + t->out + c) : (lanes){0};
+    int top = index / t->across * PIXELS, left = index % t->across * PIXELS;
+    return (struct pixels){t->y + ((size_t)top * s->width + left) * s->out + t->out, smaller(PIXELS, s->height - top),
+                           smaller(PIXELS, s->width - left)};
+}
+
+/* One tile's results, from m + point * out_step(). The next tile's pixels are called meanwhile. */
+static void tile_out(const struct task *t, const float *m, struct pixels now, struct pixels next)
+{
+    const size_t across = t->s->out, down = across * t->s->width;
+    for (int c = 0; c < t->outs; c += VEC) {
+        for (int p = 0; p < next.rows * next.columns; p++)
+            __builtin_prefetch(next.corner + p / next.columns * down + p % next.columns * across + c, 1, 2);
+        lanes d[SIDE], half[PIXELS * SIDE], done[PIXELS];
+        lanes bias = t->bias ? *(const lanes *)(t->bias + t->out + c) : (lanes){0};
 #pragma GCC unroll 6
-            for (int column = 0; column < SIDE; column++) {
+        for (int column = 0; column < SIDE; column++) {
 #pragma GCC unroll 6
-                for (int row = 0; row < SIDE; row++)
-                    d[row] = *(const lanes *)(m + (row * SIDE + column) * out_step() + c);
-                transform_out(half + column, SIDE, d);
-            }
-            for (int row = 0; row < rows; row++) {
-                transform_out(done, 1, half + row * SIDE);
-                for (int column = 0; column < columns; column++)
-                    fuse(corner + ((size_t)row * s->width + column) * s->out + c, done[column] + bias, t->f);
-            }
+            for (int row = 0; row < SIDE; row++)
+                d[row] = *(const lanes *)(m + (row * SIDE + column) * out_step() + c);
+            transform_out(half + column, SIDE, d);
         }
+        for (int row = 0; row < now.rows; row++) {
+            transform_out(done, 1, half + row * SIDE);
+            for (int column = 0; column < now.columns; column++)
+                fuse(now.corner + row * down + column * across + c, done[column] + bias, t->f);
+        }
+    }
+}
+
+static void tiles_out(const struct task *t, const float *m)
+{
+    struct pixels now = pixels_of(t, t->first);
+    for (int i = 0; i < t->tiles; i++, m += t->outs) {
+        struct pixels next = pixels_of(t, t->first + smaller(i + 1, t->tiles - 1));
+        tile_out(t, m, now, next);
+        now = next;
     }
 }
 

@@ -65,7 +65,7 @@ static void test_jpeg_round_trip(void **state)
         assert_true(abs(a.rgb[i] - b.rgb[i]) < 12);
     assert_int_equal(image_decode(&half, jpeg.data, jpeg.len, 0, 2), 0);
     assert_int_equal(half.width, 25);
-    assert_int_equal(half.height, 19);
+    assert_int_equal(half.height, 18); /* the last row would be half made up */
     image_free(&a);
     image_free(&b);
     image_free(&half);

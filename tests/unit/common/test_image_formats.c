@@ -1,13 +1,16 @@
 /* Pictures as they come: kinds of PNG and WebP, orientation, the square of a JPEG alone, and what is refused. */
 #include "common/err.h"
-#include "common/image.h"
+#include "common/image_private.h"
 #include <math.h>
 #include <png.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 #include <webp/encode.h>
+#include <zlib.h>
 
 #include <cmocka.h>
 
@@ -144,52 +147,61 @@ static void test_webp(void **state)
     free(clear);
 }
 
+enum { TIFF = 26 };
+
+/* EXIF's TIFF form with nothing but an orientation. */
+static void tiff(uint8_t out[TIFF], int orientation, bool little)
+{
+    static const uint8_t big_endian[TIFF] = {'M', 'M', 0, 42, 0, 0, 0, 8, 0, 1, 1, 0x12, 0, 3, 0, 0, 0, 1};
+    static const uint8_t little_endian[TIFF] = {'I', 'I', 42, 0, 8, 0, 0, 0, 1, 0, 0x12, 1, 3, 0, 1};
+    memcpy(out, little ? little_endian : big_endian, TIFF);
+    out[little ? 18 : 19] = (uint8_t)orientation;
+}
+
 /* A JPEG with an EXIF segment behind its first marker. */
 static void oriented(struct buf *out, const struct buf *jpeg, int orientation, bool little)
 {
-    uint8_t big_endian[] = {0xFF, 0xE1, 0, 34, 'E', 'x', 'i',  'f', 0, 0, 'M', 'M', 0, 42, 0,
-                            0,    0,    8, 0,  1,   1,   0x12, 0,   3, 0, 0,   0,   1, 0,  (uint8_t)orientation,
-                            0,    0,    0, 0,  0,   0};
-    uint8_t little_endian[] = {0xFF,
-                               0xE1,
-                               0,
-                               34,
-                               'E',
-                               'x',
-                               'i',
-                               'f',
-                               0,
-                               0,
-                               'I',
-                               'I',
-                               42,
-                               0,
-                               8,
-                               0,
-                               0,
-                               0,
-                               1,
-                               0,
-                               0x12,
-                               1,
-                               3,
-                               0,
-                               1,
-                               0,
-                               0,
-                               0,
-                               (uint8_t)orientation,
-                               0,
-                               0,
-                               0,
-                               0,
-                               0,
-                               0,
-                               0};
+    uint8_t exif[TIFF];
+    tiff(exif, orientation, little);
     out->len = 0;
     buf_append(out, jpeg->data, 2);
-    buf_append(out, little ? little_endian : big_endian, sizeof big_endian);
+    buf_append(out,
+               "\xFF\xE1\0\x22"
+               "Exif\0",
+               10);
+    buf_append(out, exif, TIFF);
     buf_append(out, jpeg->data + 2, jpeg->len - 2);
+}
+
+/* A PNG with an eXIf chunk before its end, and a WebP in the extended form with an EXIF chunk. */
+static void oriented_png(struct buf *out, const struct buf *png, int orientation)
+{
+    enum { END = 12 };
+    uint8_t chunk[4 + TIFF] = "eXIf", sum[4];
+    tiff(chunk + 4, orientation, orientation % 2);
+    png_save_uint_32(sum, (png_uint_32)crc32(0, chunk, sizeof chunk));
+    buf_append(out, png->data, png->len - END);
+    buf_append(out, "\0\0\0\x1A", 4);
+    buf_append(out, chunk, sizeof chunk);
+    buf_append(out, sum, sizeof sum);
+    buf_append(out, png->data + png->len - END, END);
+}
+
+static void oriented_webp(struct buf *out, const uint8_t *simple, size_t len, int orientation, bool as_segment)
+{
+    uint8_t extended[] = "RIFF....WEBPVP8X\x0a\0\0\0\x08\0\0\0w\0\0h\0\0", exif[TIFF];
+    uint32_t prefix = as_segment ? 6 : 0, body = TIFF + prefix, total;
+    extended[24] = W - 1;
+    extended[27] = H - 1;
+    total = (uint32_t)(sizeof extended - 1 + len - 12 + 8 + body - 8);
+    memcpy(extended + 4, &total, 4);
+    tiff(exif, orientation, orientation % 2);
+    buf_append(out, extended, sizeof extended - 1);
+    buf_append(out, simple + 12, len - 12);
+    buf_append(out, "EXIF", 4);
+    buf_append(out, &body, 4);
+    buf_append(out, "Exif\0", prefix);
+    buf_append(out, exif, TIFF);
 }
 
 /* Where the stored picture's corners (0 upper left, 1 upper right, 2 lower left, 3 lower right) are to be seen, in the
@@ -197,39 +209,83 @@ static void oriented(struct buf *out, const struct buf *jpeg, int orientation, b
 static const int CORNERS[9][4] = {{0},          {0, 1, 2, 3}, {1, 0, 3, 2}, {3, 2, 1, 0}, {2, 3, 0, 1},
                                   {0, 2, 1, 3}, {2, 0, 3, 1}, {3, 1, 2, 0}, {1, 3, 0, 2}};
 
+/* `turned` is `plain` as seen with the orientation. */
+static void seen_as(const struct buf *turned, const struct image *plain, int orientation)
+{
+    struct image got;
+    int width, height;
+    const size_t corner[] = {0, W - 1, (size_t)(H - 1) * W, (size_t)H * W - 1};
+    assert_int_equal(image_size(turned->data, turned->len, &width, &height), 0);
+    assert_int_equal(image_decode(&got, turned->data, turned->len, 0, 1), 0);
+    assert_int_equal(width, orientation >= 5 ? H : W);
+    assert_int_equal(got.width, width);
+    assert_int_equal(got.height, height);
+    const size_t seen[] = {0, (size_t)width - 1, (size_t)(height - 1) * width, (size_t)height * width - 1};
+    for (int i = 0; i < 4; i++)
+        assert_memory_equal(got.rgb + seen[i] * 3, plain->rgb + corner[CORNERS[orientation][i]] * 3, 3);
+    image_free(&got);
+}
+
 static void test_orientation(void **state)
 {
     (void)state;
     struct image im, got, plain;
-    struct buf jpeg = {0}, turned = {0};
+    struct buf jpeg = {0}, png = {0}, turned = {0};
+    uint8_t *webp;
     picture(&im, W, H);
     assert_int_equal(image_encode_jpeg(&im, 95, &jpeg), 0);
     assert_int_equal(image_decode(&plain, jpeg.data, jpeg.len, 0, 1), 0);
-    const size_t corner[] = {0, W - 1, (size_t)(H - 1) * W, (size_t)H * W - 1};
     for (int o = 0; o <= 18; o++) {
-        int meant = o % 10 >= 1 && o % 10 <= 8 ? o % 10 : 1, width, height;
         oriented(&turned, &jpeg, o % 10, o >= 10);
-        assert_int_equal(image_size(turned.data, turned.len, &width, &height), 0);
-        assert_int_equal(image_decode(&got, turned.data, turned.len, 0, 1), 0);
-        assert_int_equal(width, meant >= 5 ? H : W);
-        assert_int_equal(got.width, width);
-        assert_int_equal(got.height, height);
-        const size_t seen[] = {0, (size_t)width - 1, (size_t)(height - 1) * width, (size_t)height * width - 1};
-        for (int i = 0; i < 4; i++)
-            assert_memory_equal(got.rgb + seen[i] * 3, plain.rgb + corner[CORNERS[meant][i]] * 3, 3);
-        image_free(&got);
+        seen_as(&turned, &plain, o % 10 >= 1 && o % 10 <= 8 ? o % 10 : 1);
     }
-    /* Segments cut anywhere, and offsets that lead out of them, are no orientation and no crash. */
+    assert_int_equal(image_encode_png(&im, &png), 0);
+    size_t len = WebPEncodeLosslessRGB(im.rgb, W, H, W * 3, &webp);
+    for (int o = 1; o <= 8; o++) {
+        turned.len = 0;
+        oriented_png(&turned, &png, o);
+        seen_as(&turned, &im, o);
+        for (int as_segment = 0; as_segment < 2; as_segment++) {
+            turned.len = 0;
+            oriented_webp(&turned, webp, len, o, as_segment);
+            seen_as(&turned, &im, o);
+        }
+    }
+    /* A segment damaged anywhere is no orientation and no reject. */
     for (size_t at = 12; at < 38; at++) {
         oriented(&turned, &jpeg, 6, at % 2);
         turned.data[at] ^= 0xFF;
         assert_int_equal(image_decode(&got, turned.data, turned.len, 0, 1), 0);
         image_free(&got);
     }
+    WebPFree(webp);
     image_free(&im);
     image_free(&plain);
     buf_free(&jpeg);
+    buf_free(&png);
     buf_free(&turned);
+}
+
+/* EXIF up to the end of a page, behind which nothing may be read: cut anywhere, and with offsets to anywhere. */
+static void test_exif_bounds(void **state)
+{
+    (void)state;
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    uint8_t *memory = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), exif[TIFF];
+    assert_true(memory != MAP_FAILED);
+    assert_int_equal(mprotect(memory + page, page, PROT_NONE), 0);
+    for (size_t len = 0; len <= TIFF; len++)
+        for (int offset = 0; offset <= TIFF + 2; offset++) {
+            uint8_t *at = memory + page - len;
+            tiff(exif, 6, true);
+            exif[4] = (uint8_t)offset;
+            memcpy(at, exif, len);
+            assert_int_equal(exif_orientation(at, len), offset == 8 && len >= 22 ? 6 : 1);
+        }
+    memset(exif + 4, 0xFF, 4);
+    memcpy(memory + page - TIFF, exif, TIFF);
+    assert_int_equal(exif_orientation(memory + page - TIFF, TIFF), 1);
+    munmap(memory, 2 * page);
 }
 
 static double distance(const struct image *a, const struct image *b)
@@ -277,7 +333,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_kinds_of_png), cmocka_unit_test(test_animated_png), cmocka_unit_test(test_webp),
-        cmocka_unit_test(test_orientation),  cmocka_unit_test(test_square),
+        cmocka_unit_test(test_orientation),  cmocka_unit_test(test_exif_bounds),  cmocka_unit_test(test_square),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -72,7 +72,7 @@ static void feed(uint64_t first, uint32_t items, uint64_t ticket)
     }
     record_free(&r);
     link_body(&body, &bytes);
-    link_feed(feeder, &body, items);
+    link_feed(feeder, &body, items, 0);
     link_seal(feeder, ticket);
 }
 

@@ -354,5 +354,6 @@ int main(void)
         cmocka_unit_test(test_store),
         cmocka_unit_test(test_reader_gone),
     };
+    setenv("OMP_WAIT_POLICY", "passive", 0); /* a stage without it would start this program anew */
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }

@@ -186,28 +186,51 @@ static void test_gap_is_an_error(void **state)
     record_free(&r);
 }
 
-static void test_window_is_bounded_in_bytes(void **state)
+/* More than a window holds in memory: the rest comes back from its file. */
+static void test_much_may_wait(void **state)
 {
     (void)state;
+    enum { N = 20 };
     struct store *s;
     struct record r = {0};
     size_t size = 8 << 20;
     char *picture = xcalloc(1, size);
-    int rc = 0;
-    uint64_t id = 1;
     assert_int_equal(store_open_write(&s, path, NULL), 0);
-    for (; rc == 0 && id < 100; id++) {
+    for (int i = 1; i <= N; i++) {
         record_clear(&r);
-        record_set_u64(&r, FIELD_ID, id);
+        record_set_u64(&r, FIELD_ID, (uint64_t)i % N);
+        picture[i] = picture[size - 1] = (char)i;
         record_set_string(&r, FIELD_IMAGE, picture, size);
-        rc = store_put(s, &r);
+        assert_int_equal(store_waiting(s), i - 1);
+        assert_int_equal(store_put(s, &r), 0);
     }
-    assert_int_equal(rc, -1);
-    assert_in_range(id, 15, 18);
-    expect_error(ERR_DATA, "wait for id 0");
-    assert_int_equal(store_close(&s), -1);
+    assert_int_equal(store_waiting(s), 0);
+    assert_int_equal(store_close(&s), 0);
+    assert_int_equal(store_open_read(&s, path), 0);
+    memset(picture, 0, size);
+    for (int i = 1; i <= N; i++) {
+        picture[i] = picture[size - 1] = (char)i;
+        assert_int_equal(store_get(s, (uint64_t)i % N, &r), 1);
+        assert_int_equal(r.image.len, size);
+        assert_memory_equal(r.image.data, picture, size);
+    }
+    store_close(&s);
     record_free(&r);
     free(picture);
+}
+
+static void test_far_apart_over_links(void **state)
+{
+    (void)state;
+    enum { N = 70000 };
+    struct store *s;
+    assert_int_equal(store_open_write(&s, path, NULL), 0);
+    store_let_wait(s);
+    for (uint64_t id = N; id-- > 0;)
+        put(s, id);
+    assert_int_equal(store_waiting(s), 0);
+    assert_int_equal(store_close(&s), 0);
+    expect_records(N);
 }
 
 static void test_runs_are_kept_apart(void **state)
@@ -551,7 +574,8 @@ int main(void)
         TEST(test_resume_and_duplicates),
         TEST(test_any_order_within_the_window),
         TEST(test_gap_is_an_error),
-        TEST(test_window_is_bounded_in_bytes),
+        TEST(test_much_may_wait),
+        TEST(test_far_apart_over_links),
         TEST(test_runs_are_kept_apart),
         TEST(test_one_writer),
         TEST(test_not_a_store),

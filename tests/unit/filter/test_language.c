@@ -77,6 +77,10 @@ static const char *const in_english[] = {
     "isn't it lovely",
     "isn’t it lovely",
     "12 34 56",
+    "1st place medal",
+    "a shiba inu",
+    "a Tyrannosaurus Rex",
+    "the mona lisa",
 };
 
 static const struct {
@@ -122,6 +126,12 @@ static const struct {
     {"גבר בחולצה כחולה עומד על סולם", "he"},
     {"नीली कमीज पहने एक आदमी सीढ़ी पर खड़ा है", NULL},
     {"ชายสวมเสื้อสีน้ำเงินยืนอยู่บนบันได", "th"},
+    {"a mulher negra", "pt"},
+    {"a kék ház", "hu"},
+    {"an aghaidh bhán", NULL},
+    {"light na kulay ng balat", NULL},
+    {"ghode par baitha aadmi aur ek ladki", NULL},
+    {"12時 と 30分", NULL},
 };
 
 static void test_short_captions(void **state)
@@ -199,6 +209,7 @@ static void test_points(void **state)
         {"house-bus der-city city-nothing", 3, -1},
         {"café cafés naïf дом", 4, -4},
         {"run--stop 'run'", 3, 6},
+        {"1st run, 2nd 3D city 4дом", 3, 2},
         {"run Дом", 2, 2},
         {"Дом run", 2, 0},
     };
@@ -220,6 +231,33 @@ static void test_points(void **state)
     word[100000] = 0;
     assert_int_equal(points(english, word), 0);
     free(word);
+}
+
+/* CLD2's guess at another language counts for nothing where captions of that language do not begin so. */
+static void test_beginnings(void **state)
+{
+    (void)state;
+    static const char lists[] = "[shared xx]\na\n[articles xx]\na\n[words yy]\nder\n[begins yy]\na\n";
+    static const struct {
+        const char *text;
+        bool article, begins_yy;
+        int foreign;
+    } table[] = {
+        {"a zug", true, true, 0}, {"der a", false, false, 1}, {"zug a", false, false, 0}, {"", false, false, 0}};
+    struct rules r = {0};
+    struct lexicon *x;
+    assert_int_equal(rules_add_text(&r, "lists", lists, sizeof lists - 1), 0);
+    assert_int_equal(lexicon_open(&x, &r, "xx"), 0);
+    for (size_t i = 0; i < COUNT(table); i++) {
+        struct lexicon_score s;
+        lexicon_score(x, table[i].text, strlen(table[i].text), &s, NULL, NULL);
+        assert_int_equal(s.article, table[i].article);
+        assert_int_equal(lexicon_begins(x, &s, "yy"), table[i].begins_yy);
+        assert_false(lexicon_begins(x, &s, "zz"));
+        assert_int_equal(s.foreign, table[i].foreign);
+    }
+    lexicon_close(&x);
+    rules_free(&r);
 }
 
 static void test_faults_are_named(void **state)
@@ -270,9 +308,9 @@ static void test_caption_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_short_captions), cmocka_unit_test(test_other_languages_wanted),
-        cmocka_unit_test(test_points),         cmocka_unit_test(test_faults_are_named),
-        cmocka_unit_test(test_caption_files),
+        cmocka_unit_test(test_short_captions),   cmocka_unit_test(test_other_languages_wanted),
+        cmocka_unit_test(test_points),           cmocka_unit_test(test_beginnings),
+        cmocka_unit_test(test_faults_are_named), cmocka_unit_test(test_caption_files),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
 }

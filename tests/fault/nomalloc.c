@@ -1,0 +1,124 @@
+/*
+ * Preloaded into the programs under test: the NOMALLOC_AT-th allocation of the process NOMALLOC_PROGRAM fails; with
+ * NOMALLOC_ONCE, a file to be made, of the first process alone. To NOMALLOC_LOG it writes how many were counted, and
+ * who asked for the first that failed.
+ *
+ * Not counted, since these libraries end the process themselves when memory is gone: libzmq (alloc_assert), libstdc++
+ * (operator new throws, which nothing between it and main catches), libgomp (gomp_fatal), and the loader. Nor what
+ * getprotobyname_r asks for, which libpgm calls in zmq_ctx_new: glibc 2.36 then reads through a null pointer.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+void *__libc_malloc(size_t bytes);
+void *__libc_calloc(size_t count, size_t size);
+void *__libc_realloc(void *p, size_t bytes);
+void *__libc_memalign(size_t alignment, size_t bytes);
+
+static const char *const excluded[] = {"/libzmq.", "/libstdc++.", "/libgomp.", "/ld-linux"};
+
+static bool counting;
+static _Thread_local bool excused;
+static unsigned long fail_at; /* 0: none */
+static atomic_ulong count;
+static char asked[200];
+
+int getprotobyname_r(const char *name, struct protoent *result, char *buffer, size_t len, struct protoent **found)
+{
+    int (*real)(const char *, struct protoent *, char *, size_t, struct protoent **) = dlsym(RTLD_NEXT, __func__);
+    excused = true;
+    int rc = real(name, result, buffer, len, found);
+    excused = false;
+    return rc;
+}
+
+static void write_log(void)
+{
+    char text[256];
+    const char *path = getenv("NOMALLOC_LOG");
+    int fd = path ? open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666) : -1;
+    int len = snprintf(text, sizeof text, "%lu %s\n", (unsigned long)count, asked);
+    if (fd >= 0 && write(fd, text, (size_t)len) == len)
+        close(fd);
+}
+
+/* Of a program that is started again, the first process alone. */
+static bool is_first(void)
+{
+    const char *path = getenv("NOMALLOC_ONCE");
+    int fd = path ? open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666) : -1;
+    if (fd >= 0)
+        close(fd);
+    return !path || fd >= 0;
+}
+
+static bool fails(void *caller)
+{
+    Dl_info info;
+    if (!counting || excused || dladdr(caller, &info) == 0 || !info.dli_fname)
+        return false;
+    for (size_t i = 0; i < sizeof excluded / sizeof *excluded; i++)
+        if (strstr(info.dli_fname, excluded[i]))
+            return false;
+    unsigned long number = atomic_fetch_add(&count, 1) + 1;
+    if (number != fail_at || !is_first())
+        return false;
+    snprintf(asked, sizeof asked, "%s+%#lx %s", info.dli_fname,
+             (unsigned long)((char *)caller - (char *)info.dli_fbase), info.dli_sname ? info.dli_sname : "");
+    write_log(); /* it may be the last that it does */
+    errno = ENOMEM;
+    return true;
+}
+
+void *malloc(size_t bytes)
+{
+    return fails(__builtin_return_address(0)) ? NULL : __libc_malloc(bytes);
+}
+
+void *calloc(size_t n, size_t size)
+{
+    return fails(__builtin_return_address(0)) ? NULL : __libc_calloc(n, size);
+}
+
+void *realloc(void *p, size_t bytes)
+{
+    return fails(__builtin_return_address(0)) ? NULL : __libc_realloc(p, bytes);
+}
+
+int posix_memalign(void **p, size_t alignment, size_t bytes)
+{
+    if (fails(__builtin_return_address(0)))
+        return ENOMEM;
+    *p = __libc_memalign(alignment, bytes);
+    return *p ? 0 : ENOMEM;
+}
+
+void *aligned_alloc(size_t alignment, size_t bytes)
+{
+    return fails(__builtin_return_address(0)) ? NULL : __libc_memalign(alignment, bytes);
+}
+
+__attribute__((constructor)) static void begin(void)
+{
+    const char *program = getenv("NOMALLOC_PROGRAM"), *at = getenv("NOMALLOC_AT");
+    if (!program || strcmp(program, program_invocation_short_name) != 0)
+        return;
+    fail_at = at ? strtoul(at, NULL, 10) : 0;
+    counting = true;
+}
+
+__attribute__((destructor)) static void end(void)
+{
+    if (!counting)
+        return;
+    counting = false;
+    write_log();
+}

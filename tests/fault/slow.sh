@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# A store that is slow: nobody before it fills memory with what waits.
+#
+# The bound: what is on its way at once is the source's window (WINDOW_BYTES in common/link_endpoint.c; a batch more may begin), and each
+# process on the way holds any of it once at most: handed out and not acknowledged, waiting in the store's window, or in its
+# transaction. On top of what the same process takes in a run of small records come the batches that it is just reading, making,
+# sending and storing, and a half of it all for what the allocator loses and LMDB keeps of a transaction.
+#   slow.sh [SECONDS]     how long the store runs for a tenth of the time alone
+. "$(dirname "$0")/lib.sh"
+seconds=${1:-8}
+bytes() { # of a constant in that file
+    local value
+    value=$(sed -n "s/^#define $1 (([a-z0-9_]*)\([0-9]* << [0-9]*\)).*/\1/p" "$root/common/link_endpoint.c")
+    [ -n "$value" ] || fail "no $1 in common/link_endpoint.c"
+    echo $((value))
+}
+window=$(bytes WINDOW_BYTES) || exit 1
+batch=$(bytes BATCH_BYTES) || exit 1
+count=$((4 * window / 100000)) # records of 100 KB: far more than may be on their way
+
+# Runs work.pipe with the store stopped for nine tenths of $1 seconds; the most that each program had: lines of NAME BYTES.
+watch_run() {
+    local pid names deadline=$((SECONDS + $1)) stopped=
+    rm -rf store work.run
+    "$bin/atelier-run" work.pipe >run.log 2>&1 &
+    run_pid=$!
+    while kill -0 $run_pid 2>/dev/null; do
+        sleep 0.09
+        for pid in $(pgrep -P $run_pid) $run_pid; do
+            names=$(tr '\0' ' ' 2>/dev/null </proc/$pid/cmdline) || continue
+            case $names in *" import "*) stopped=$pid ;; esac
+            awk -v name="$names" '/^RssAnon/ { print $2 * 1024, name }' /proc/$pid/status 2>/dev/null
+        done
+        if [ -n "$stopped" ] && [ $SECONDS -lt $deadline ]; then
+            kill -CONT $stopped && sleep 0.05 && kill -STOP $stopped
+            sleep 0.4
+        elif [ -n "$stopped" ]; then
+            kill -CONT $stopped 2>/dev/null
+        fi
+    done >samples.txt
+    wait $run_pid || fail "run ended with $?: $(tail -n 3 run.log)"
+    run_pid=
+}
+peak() { # of the programs whose command has $1 in it
+    awk -v what="$1" 'index($0, what) && $1 > most { most = $1 } END { print most + 0 }' samples.txt
+}
+
+make_input 3000
+printf '%s\n' "$trouble --in text:input.txt" "$trouble --microseconds 1 x2" "$trouble --microseconds 2 x2" "store store" >work.pipe
+watch_run 0
+programs=("--in text:" "--in tar:" "--microseconds 1" "--microseconds 2" "atelier-queue" "atelier-store" "atelier-run")
+declare -A base
+for p in "${programs[@]}"; do base[$p]=$(peak "$p"); done
+base[--in tar:]=${base[--in text:]}
+
+mkdir pictures
+head -c 100000 /dev/urandom >pictures/one
+for ((i = 0; i < count; i++)); do ln pictures/one "pictures/$(printf %06d $i).jpg"; done
+rm pictures/one
+tar --hard-dereference --sort=name -C pictures -cf in.tar . || fail "tar"
+"$trouble" --in tar:in.tar 2>/dev/null | "$bin/atelier-store" import expected --in - 2>/dev/null || fail "the plain pipe"
+digest=$("$bin/atelier-store" digest expected)
+rm -rf pictures expected
+printf '%s\n' "$trouble --in tar:in.tar" "$trouble --microseconds 1 x2" "$trouble --microseconds 2 x2" "store store" >work.pipe
+watch_run "$seconds"
+for p in "${programs[@]:1}"; do
+    most=$(peak "$p") bound=$((base[$p] + (window + 4 * batch) * 3 / 2))
+    printf 'slow: %-18s %4d MB, bound %d MB\n' "$p" $((most >> 20)) $((bound >> 20))
+    [ "$most" -gt 0 ] || fail "$p was not seen"
+    [ "$most" -le $bound ] || fail "$p had $most bytes, over $bound"
+done
+grep -q 'started again' run.log && fail "something died: $(cat run.log)"
+check_store "$digest" "slow"
