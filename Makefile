@@ -155,7 +155,7 @@ $(NOMALLOC): tests/fault/nomalloc.c
 	@echo "link $@" && $(CC) $(CFLAGS) -O1 -fno-builtin -fPIC -shared $< -o $@
 .SECONDARY:
 
-tests: all $(UNIT_TESTS) $(TROUBLE) $(EMULATOR_LIB)
+tests: all $(UNIT_TESTS) $(TROUBLE) $(NOMALLOC) $(EMULATOR_LIB)
 
 # What a fresh Debian 12 lacks, for the program, its demo and its tests.
 DEPS = gcc g++ libc6-dev libgomp1 make pkg-config libmsgpack-dev liblmdb-dev libjpeg62-turbo-dev libpng-dev libwebp-dev libarchive-dev libjansson-dev \
@@ -240,6 +240,7 @@ install: all
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install $(FRONT) $(STAGE_BINS) $(PIPE_BINS) $(DESTDIR)$(PREFIX)/bin
 	$(if $(CUDA_LIB),install -D -t $(DESTDIR)$(PREFIX)/lib $(CUDA_LIB))
+	$(if $(COMM),install -D -t $(DESTDIR)$(PREFIX)/lib/atelier $(COMM))
 
 .PHONY: all cuda comm tests fault benches deps demo demo-full check bench fuzz lint tidy install clean
 clean:
