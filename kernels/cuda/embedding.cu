@@ -22,12 +22,6 @@ static __global__ void embed_kernel(struct tensor y, struct tensor table, const 
     store8(y, i, d, v);
 }
 
-/* Threads for a row of d elements, by EACH, and blocks for the rest. */
-static unsigned row_threads(size_t d)
-{
-    return min(blocks_for(d, WARP * EACH) * WARP, (unsigned)THREADS);
-}
-
 static void embed(struct tensor y, struct tensor table, struct tensor ids, int rows, int d, bool accumulate)
 {
     unsigned threads = row_threads((size_t)d);

@@ -30,8 +30,8 @@ static __global__ void softmax_xent_kernel(float *loss, struct tensor dlogits, s
 static void softmax_xent(struct tensor loss, struct tensor dlogits, struct tensor logits, struct tensor targets,
                          int rows, int classes, float scale)
 {
-    LAUNCH(softmax_xent_kernel, (unsigned)rows, THREADS, ROOM, device_stream, (float *)loss.data, dlogits, logits,
-           (const int32_t *)targets.data, (size_t)classes, scale);
+    LAUNCH(softmax_xent_kernel, (unsigned)rows, row_threads((size_t)classes), ROOM, device_stream, (float *)loss.data,
+           dlogits, logits, (const int32_t *)targets.data, (size_t)classes, scale);
 }
 
 /* A thread a row of three channels. */
@@ -96,8 +96,8 @@ static __global__ void kl_uniform_kernel(float *kl, struct tensor dlogits, struc
 static void kl_uniform(struct tensor kl, struct tensor dlogits, struct tensor logits, int rows, int classes,
                        float scale)
 {
-    LAUNCH(kl_uniform_kernel, (unsigned)rows, THREADS, ROOM, device_stream, (float *)kl.data, dlogits, logits,
-           (size_t)classes, scale);
+    LAUNCH(kl_uniform_kernel, (unsigned)rows, row_threads((size_t)classes), ROOM, device_stream, (float *)kl.data,
+           dlogits, logits, (size_t)classes, scale);
 }
 
 static __global__ void softmax_kernel(struct softmax *rows, struct tensor logits, size_t classes)
@@ -127,7 +127,7 @@ static void code_use(struct tensor use, struct tensor logits, int rows, int clas
     auto *softmax =
         (struct softmax *)device_scratch((size_t)rows * sizeof(struct softmax) + blocks * n * sizeof(float));
     auto *parts = (float *)(softmax + rows);
-    LAUNCH(softmax_kernel, (unsigned)rows, THREADS, ROOM, device_stream, softmax, logits, n);
+    LAUNCH(softmax_kernel, (unsigned)rows, row_threads((size_t)classes), ROOM, device_stream, softmax, logits, n);
     LAUNCH(code_use_kernel, dim3(blocks_for(n, THREADS), blocks), THREADS, 0, device_stream, parts,
            (const struct softmax *)softmax, logits, (size_t)rows, n, part);
     device_check(cudaMemsetAsync(use.data, 0, n * sizeof(float), device_stream), "code_use");
@@ -156,8 +156,8 @@ static __global__ void code_use_backward_kernel(struct tensor dlogits, const flo
 static void code_use_backward(struct tensor dlogits, struct tensor use, struct tensor logits, int rows, int classes,
                               float scale)
 {
-    LAUNCH(code_use_backward_kernel, (unsigned)rows, THREADS, ROOM, device_stream, dlogits, (const float *)use.data,
-           logits, (size_t)classes, scale / (float)rows);
+    LAUNCH(code_use_backward_kernel, (unsigned)rows, row_threads((size_t)classes), ROOM, device_stream, dlogits,
+           (const float *)use.data, logits, (size_t)classes, scale / (float)rows);
 }
 
 void cuda_losses(struct kernels *k)

@@ -108,11 +108,11 @@ static void layernorm_backward(struct tensor dx, struct tensor dgain, struct ten
                                int d, float scale)
 {
     size_t n = (size_t)d, part = max((size_t)ROWS_A_PART, ((size_t)rows + PARTS - 1) / PARTS);
-    unsigned parts = blocks_for(rows, part), threads = blocks_for(n, LANE_STEP) * WARP;
+    unsigned parts = blocks_for(rows, part);
     auto *sums = (float *)device_scratch(parts * 2 * n * sizeof(float));
     size_t shared = (WARP + 2 * ((n + EACH - 1) / EACH * EACH)) * sizeof(float);
     device_allow_shared(layernorm_backward_kernel, shared);
-    LAUNCH(layernorm_backward_kernel, parts, min(threads, (unsigned)THREADS), shared, device_stream, dx, sums, dy, x,
+    LAUNCH(layernorm_backward_kernel, parts, row_threads(n), shared, device_stream, dx, sums, dy, x,
            (const float *)mean.data, (const float *)rstd.data, (const float *)gain.data, (size_t)rows, n, part, scale);
     device_add_parts(dgain, sums, (int)parts, n, 2 * n, 1);
     device_add_parts(dbias, sums + n, (int)parts, n, 2 * n, 1);

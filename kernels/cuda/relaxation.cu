@@ -32,8 +32,8 @@ static __global__ void gumbel_softmax_kernel(struct tensor z, struct tensor logi
 
 static void gumbel_softmax(struct tensor z, struct tensor logits, struct tensor noise, float tau, int rows, int classes)
 {
-    LAUNCH(gumbel_softmax_kernel, (unsigned)rows, THREADS, ROOM, device_stream, z, logits, (const float *)noise.data,
-           tau, (size_t)classes);
+    LAUNCH(gumbel_softmax_kernel, (unsigned)rows, row_threads((size_t)classes), ROOM, device_stream, z, logits,
+           (const float *)noise.data, tau, (size_t)classes);
 }
 
 static __global__ void gumbel_softmax_backward_kernel(struct tensor dlogits, struct tensor dz, struct tensor z,
@@ -61,8 +61,8 @@ static __global__ void gumbel_softmax_backward_kernel(struct tensor dlogits, str
 static void gumbel_softmax_backward(struct tensor dlogits, struct tensor dz, struct tensor z, float tau, int rows,
                                     int classes)
 {
-    LAUNCH(gumbel_softmax_backward_kernel, (unsigned)rows, THREADS, ROOM, device_stream, dlogits, dz, z, tau,
-           (size_t)classes);
+    LAUNCH(gumbel_softmax_backward_kernel, (unsigned)rows, row_threads((size_t)classes), ROOM, device_stream, dlogits,
+           dz, z, tau, (size_t)classes);
 }
 
 static __global__ void argmax_kernel(int32_t *ids, struct tensor x, size_t classes)
@@ -74,8 +74,8 @@ static __global__ void argmax_kernel(int32_t *ids, struct tensor x, size_t class
 
 void device_argmax(struct tensor ids, struct tensor x, int rows, int classes)
 {
-    LAUNCH(argmax_kernel, (unsigned)rows, THREADS, WARP * sizeof(unsigned long long), device_stream,
-           (int32_t *)ids.data, x, (size_t)classes);
+    LAUNCH(argmax_kernel, (unsigned)rows, row_threads((size_t)classes), WARP * sizeof(unsigned long long),
+           device_stream, (int32_t *)ids.data, x, (size_t)classes);
 }
 
 void cuda_relaxation(struct kernels *k)

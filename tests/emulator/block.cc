@@ -31,11 +31,23 @@ struct thread {
     int line;
     bool vote;
     const char *operation; /* the collective's */
-    struct emulator_warp warp;
+    unsigned mask;
     const void *given;
     void *result;
     struct copy copies[COPIES];
     int copy_count, groups, group_end[COPIES];
+};
+
+/* Lanes of a warp that wait for each other. */
+struct group {
+    const char *operation;
+    unsigned mask, arrived;
+};
+
+struct warp {
+    unsigned ended; /* lanes */
+    int groups;
+    struct group group[EMULATOR_WARP];
 };
 
 struct emulator_place emulator_place;
@@ -49,6 +61,7 @@ static struct {
     size_t shared_bytes;
 } block;
 static struct thread threads[THREADS];
+static struct warp warps[THREADS / EMULATOR_WARP];
 static bool reversed;
 
 void emulator_set_reversed(bool on)
@@ -110,6 +123,7 @@ static void thread_body(void)
     if (t->copy_count)
         emulator_fail("ends before its cp.async were waited for");
     t->state = DONE;
+    warps[block.running / EMULATOR_WARP].ended |= 1u << emulator_lane();
     block.done++;
     if (block.arrived)
         emulator_fail("ends while others wait at a barrier");
@@ -151,40 +165,48 @@ int emulator_lane(void)
     return block.running % EMULATOR_WARP;
 }
 
+/* The group of a warp's lanes that came with this operation and mask; a new one for the first. */
+static struct group *group_of(struct warp *w, const char *operation, unsigned mask)
+{
+    for (int i = 0; i < w->groups; i++) {
+        struct group *g = &w->group[i];
+        if (g->mask == mask && (g->operation == operation || strcmp(g->operation, operation) == 0))
+            return g;
+    }
+    w->group[w->groups] = {operation, mask, 0};
+    return &w->group[w->groups++];
+}
+
 void emulator_collect(const char *operation, emulator_complete *complete, unsigned mask, const void *given,
                       void *result)
 {
     struct thread *t = &threads[block.running], *lanes = &threads[block.running / EMULATOR_WARP * EMULATOR_WARP];
-    int first = (int)(lanes - threads);
-    t->operation = operation;
-    t->warp.mask = mask;
-    t->given = given;
-    t->result = result;
+    struct warp *w = &warps[block.running / EMULATOR_WARP];
     if (!(mask >> emulator_lane() & 1))
         emulator_fail("%s with mask %08x, which its own lane is not in", operation, mask);
-    t->state = AT_COLLECT;
-    bool complete_now = true;
-    for (int i = 0; i < EMULATOR_WARP; i++) {
-        if (!(mask >> i & 1))
-            continue;
-        if (first + i >= block.count || lanes[i].state == DONE)
-            emulator_fail("%s with mask %08x, but lane %d has ended", operation, mask, i);
-        complete_now &=
-            lanes[i].state == AT_COLLECT && lanes[i].warp.mask == mask && strcmp(lanes[i].operation, operation) == 0;
-    }
-    if (!complete_now) {
+    if (mask & w->ended)
+        emulator_fail("%s with mask %08x, but lane %d has ended", operation, mask, __builtin_ctz(mask & w->ended));
+    t->operation = operation;
+    t->mask = mask;
+    t->given = given;
+    t->result = result;
+    struct group *g = group_of(w, operation, mask);
+    g->arrived |= 1u << emulator_lane();
+    if (g->arrived != mask) {
+        t->state = AT_COLLECT;
         yield();
         return;
     }
-    struct emulator_warp warp = {mask, {}, {}};
-    for (int i = 0; i < EMULATOR_WARP; i++)
-        if (mask >> i & 1) {
-            warp.given[i] = lanes[i].given;
-            warp.result[i] = lanes[i].result;
-            lanes[i].state = READY;
-        }
+    *g = w->group[--w->groups];
+    struct emulator_warp all = {mask, {}, {}};
+    for (unsigned rest = mask; rest; rest &= rest - 1) {
+        int i = __builtin_ctz(rest);
+        all.given[i] = lanes[i].given;
+        all.result[i] = lanes[i].result;
+        lanes[i].state = READY;
+    }
     if (complete)
-        complete(&warp);
+        complete(&all);
 }
 
 void emulator_shuffle_complete(const struct emulator_warp *w)
@@ -279,12 +301,12 @@ static void take_turn(int i)
             const struct thread *t = &threads[i], *lanes = &threads[i / EMULATOR_WARP * EMULATOR_WARP];
             for (int j = 0; j < EMULATOR_WARP; j++) {
                 const struct thread *other = &lanes[j];
-                bool same = other->state == AT_COLLECT && other->warp.mask == t->warp.mask &&
-                            strcmp(other->operation, t->operation) == 0;
-                if (!(t->warp.mask >> j & 1) || same)
+                bool same =
+                    other->state == AT_COLLECT && other->mask == t->mask && strcmp(other->operation, t->operation) == 0;
+                if (!(t->mask >> j & 1) || same)
                     continue;
                 blame(i);
-                emulator_fail("waits in %s with mask %08x for lane %d, which %s%s", t->operation, t->warp.mask, j,
+                emulator_fail("waits in %s with mask %08x for lane %d, which %s%s", t->operation, t->mask, j,
                               other->state == DONE         ? "has ended"
                               : other->state == AT_BARRIER ? "waits at a barrier"
                                                            : "is in ",
@@ -306,6 +328,12 @@ static void run_block(void)
     block.done = block.arrived = 0;
     for (int i = 0; i < block.count; i++)
         threads[i].state = READY;
+    /* Lanes that the block does not have count as ended. */
+    for (int i = 0; i <= (block.count - 1) / EMULATOR_WARP; i++) {
+        int lanes = block.count - i * EMULATOR_WARP;
+        warps[i].ended = lanes >= EMULATOR_WARP ? 0 : ~0u << lanes;
+        warps[i].groups = 0;
+    }
     while (block.done < block.count) {
         bool moved = false;
         for (int n = 0; n < block.count; n++) {

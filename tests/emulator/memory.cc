@@ -61,14 +61,22 @@ void guarded_place(struct guarded *g, size_t bytes, size_t alignment)
     memset(g->data + bytes, CANARY, (size_t)(g->pages + g->page_bytes - g->data) - bytes);
 }
 
+static void check_gap(const struct guarded *g, const unsigned char *from, const unsigned char *to, const char *what)
+{
+    static unsigned char canaries[EMULATOR_PAGE];
+    if (!canaries[0])
+        memset(canaries, CANARY, sizeof canaries);
+    if (from == to || memcmp(from, canaries, (size_t)(to - from)) == 0)
+        return;
+    while (*from == CANARY)
+        from++;
+    emulator_fail("something has written to byte %td of %zu bytes of %s", from - g->data, g->bytes, what);
+}
+
 void guarded_check(const struct guarded *g, const char *what)
 {
-    for (const unsigned char *p = gap_start(g); p < g->data; p++)
-        if (*p != CANARY)
-            emulator_fail("something has written to byte %td of %zu bytes of %s", p - g->data, g->bytes, what);
-    for (const unsigned char *p = g->data + g->bytes; p < g->pages + g->page_bytes; p++)
-        if (*p != CANARY)
-            emulator_fail("something has written to byte %td of %zu bytes of %s", p - g->data, g->bytes, what);
+    check_gap(g, gap_start(g), g->data, what);
+    check_gap(g, g->data + g->bytes, g->pages + g->page_bytes, what);
 }
 
 void memory_check(void)

@@ -12,8 +12,9 @@ extern "C" {
 
 const struct kernels *device_table(enum dtype compute);
 
-/* Changes what does not count: what undefined memory holds, and whose turn it is. */
-void device_vary(bool other);
+/* Changes what does not count: what undefined memory holds, and whose turn it is. True: results must have the same bits
+ * at whatever address arguments lie. */
+bool device_vary(bool other);
 
 #ifdef __cplusplus
 }

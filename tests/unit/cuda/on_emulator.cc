@@ -10,8 +10,9 @@ const struct kernels *device_table(enum dtype compute)
     return kernels_cuda(0, compute, sizeof(struct kernels));
 }
 
-void device_vary(bool other)
+bool device_vary(bool other)
 {
     emulator_set_poison(other ? 0x7f : 0xff);
     emulator_set_reversed(other);
+    return true;
 }
