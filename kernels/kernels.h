@@ -101,6 +101,7 @@ struct recording; /* what a device replays */
 struct kernels {
     const char *name;   /* "plain", "avx2", "avx512", "cuda" */
     enum dtype compute; /* of matrices, their gradients and states: F32, BF16 or F16 */
+    bool batches;       /* one large call is faster than many small ones */
 
     /* Memory. alloc gives 64-byte aligned memory of `count` elements, undefined; NULL with err_set when there is none.
      * The host's values are float, or int32_t for I32: upload and download convert to and from the tensor's type. copy
@@ -243,8 +244,8 @@ const struct kernels *kernels_plain(void);
  * unsupported: NULL with err_set. */
 const struct kernels *kernels_cpu(void);
 
-/* The table of a device: "cpu", "cuda" (the first), "cuda:N", or "auto", which is cuda where it answers and cpu elsewhere.
- * `compute` is F32, and BF16 or F16 on cuda. NULL with err_set, which says what is missing. */
+/* The table of a device: "cpu", "cuda" (the first), "cuda:N", or "auto", which is cuda where it answers and cpu
+ * elsewhere. `compute` is F32, and BF16 or F16 on cuda. NULL with err_set, which says what is missing. */
 const struct kernels *kernels_open(const char *device, enum dtype compute);
 
 /* Threads that the CPU tables use; 0: as many as the machine has. Results do not depend on it. */

@@ -46,6 +46,8 @@ int dvae_build(struct dvae **out, const struct kernels *k, const struct dvae_con
     d->grid = side >> (c->groups - 1);
     d->batch = batch;
     d->train = train;
+    /* One after the other, pictures' states stay in the CPU's caches. */
+    d->pass = k->batches ? batch : 1;
     dvae_net_build(&d->encoder, &d->params, c, false, side);
     if (c->init > 0)
         dvae_net_build(&d->decoder, &d->params, c, true, side);
@@ -58,8 +60,7 @@ static void layout(void *self, struct arena *a)
     struct dvae *d = self;
     size_t batch = (size_t)d->batch, cells = batch * (size_t)d->grid * (size_t)d->grid;
     size_t pixels = batch * (size_t)d->side * (size_t)d->side, classes = (size_t)d->config.vocab;
-    /* Without training, pictures pass through the networks one by one. */
-    int together = d->train ? d->batch : 1;
+    int together = d->train ? d->batch : d->pass;
     dvae_net_measure(&d->encoder, &d->scratch, together, d->train);
     if (d->config.init > 0)
         dvae_net_measure(&d->decoder, &d->scratch, together, d->train);
@@ -146,12 +147,19 @@ static size_t pixels_of(const struct dvae *d)
     return (size_t)d->side * (size_t)d->side;
 }
 
+/* Pictures of the pass that begins with the i-th of n. */
+static int pass_of(const struct dvae *d, int i, int n)
+{
+    return n - i < d->pass ? n - i : d->pass;
+}
+
 struct tensor dvae_logits(struct dvae *d, struct tensor x, int n)
 {
     size_t in = pixels_of(d) * 3, out = cells_of(d) * (size_t)d->config.vocab;
     assert(n <= d->batch);
-    for (size_t i = 0; i < (size_t)n; i++)
-        dvae_net_forward(&d->encoder, &d->scratch, tensor_at(d->logits, i * out), tensor_at(x, i * in), 1);
+    for (int i = 0; i < n; i += d->pass)
+        dvae_net_forward(&d->encoder, &d->scratch, tensor_at(d->logits, (size_t)i * out), tensor_at(x, (size_t)i * in),
+                         pass_of(d, i, n));
     return d->logits;
 }
 
@@ -159,8 +167,9 @@ struct tensor dvae_stats(struct dvae *d, struct tensor z, int n)
 {
     size_t in = cells_of(d) * (size_t)d->config.vocab, out = pixels_of(d) * DVAE_STATS;
     assert(n <= d->batch && d->config.init > 0);
-    for (size_t i = 0; i < (size_t)n; i++)
-        dvae_net_forward(&d->decoder, &d->scratch, tensor_at(d->stats, i * out), tensor_at(z, i * in), 1);
+    for (int i = 0; i < n; i += d->pass)
+        dvae_net_forward(&d->decoder, &d->scratch, tensor_at(d->stats, (size_t)i * out), tensor_at(z, (size_t)i * in),
+                         pass_of(d, i, n));
     return d->stats;
 }
 
@@ -175,8 +184,9 @@ void dvae_encode(struct dvae *d, const uint8_t *pictures, int n, int32_t *codes)
     free(x);
     if (d->train)
         d->k->argmax(d->codes, dvae_logits(d, d->x, n), (int)cells, d->config.vocab);
-    for (size_t i = 0; !d->train && i < (size_t)n; i++)
-        dvae_net_codes(&d->encoder, tensor_at(d->codes, i * cells_of(d)), tensor_at(d->x, i * pixels_of(d) * 3), 1);
+    for (int i = 0; !d->train && i < n; i += d->pass)
+        dvae_net_codes(&d->encoder, tensor_at(d->codes, (size_t)i * cells_of(d)),
+                       tensor_at(d->x, (size_t)i * pixels_of(d) * 3), pass_of(d, i, n));
     d->k->download(codes, d->codes, cells);
 }
 

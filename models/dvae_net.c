@@ -11,6 +11,7 @@ static struct dvae_conv add_conv(struct params *p, int in, int out, int kernel, 
     struct dvae_conv c = {.in = in, .out = out, .kernel = kernel, .side = side, .param = p->count};
     params_add(p, true, INIT_NORMAL, 1 / sqrtf((float)in * (float)kernel * (float)kernel), 4,
                (const int64_t[]){out, in, kernel, kernel}, "%s.w", name);
+    p->list[c.param].compute = true;
     params_add(p, false, INIT_ZERO, 0, 1, (const int64_t[]){out}, "%s.b", name);
     return c;
 }
@@ -81,10 +82,10 @@ void dvae_net_measure(const struct dvae_net *net, struct dvae_scratch *s, int ba
 
 void dvae_scratch_layout(struct dvae_scratch *s, struct arena *a)
 {
-    s->wide = arena_take(a, s->wide_size, F32);
+    s->wide = arena_take(a, s->wide_size, a->k->compute);
     for (int i = 0; i < 2; i++) {
-        s->flow[i] = arena_take(a, s->flow_size, F32);
-        s->hidden[i] = arena_take(a, s->hidden_size, F32);
+        s->flow[i] = arena_take(a, s->flow_size, a->k->compute);
+        s->hidden[i] = arena_take(a, s->hidden_size, a->k->compute);
     }
 }
 
@@ -110,7 +111,7 @@ static void each_conv(struct dvae_net *net, void (*visit)(struct dvae_net *net, 
 static void take_packed(struct dvae_net *net, struct dvae_conv *c, void *arena)
 {
     struct conv_shape s = shape_of(c, 1);
-    c->packed = arena_take(arena, net->k->conv_packed_size(&s), F32);
+    c->packed = arena_take(arena, net->k->conv_packed_size(&s), net->k->compute);
 }
 
 static void pack(struct dvae_net *net, struct dvae_conv *c, void *unused)
@@ -124,7 +125,7 @@ static void pack(struct dvae_net *net, struct dvae_conv *c, void *unused)
 static struct tensor next_state(const struct dvae_scratch *s, struct arena *a, size_t count, bool train, int *flow)
 {
     if (train)
-        return arena_take(a, count, F32);
+        return arena_take(a, count, a->k->compute);
     *flow = 1 - *flow;
     return s->flow[*flow];
 }
@@ -148,7 +149,7 @@ void dvae_net_layout(struct dvae_net *net, const struct dvae_scratch *s, struct 
         b->y = state;
         for (int j = 0; j < 4; j++) {
             size_t count = elements(batch, b->conv[j].side, b->conv[j].in);
-            b->act[j] = train ? arena_take(a, count, F32) : s->hidden[j % 2];
+            b->act[j] = train ? arena_take(a, count, a->k->compute) : s->hidden[j % 2];
         }
     }
 }

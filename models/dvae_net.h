@@ -1,7 +1,8 @@
 /*
  * The convolutional network that the dVAE's encoder and decoder both are (MODELS.md, 1): an input convolution, groups
  * of residual blocks with a change of resolution between them, ReLU, and a 1x1 output convolution. The encoder pools
- * and its widths double; the decoder, its mirror image, upsamples and its widths halve. All states are NHWC.
+ * and its widths double; the decoder, its mirror image, upsamples and its widths halve. All states are NHWC, in the
+ * table's compute type; what goes in and comes out is F32.
  */
 #ifndef ATELIER_MODELS_DVAE_NET_H
 #define ATELIER_MODELS_DVAE_NET_H

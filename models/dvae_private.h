@@ -12,6 +12,7 @@ struct dvae {
     struct dvae_config config;
     struct params params;
     int side, grid, batch;
+    int pass; /* pictures that go through the networks at once, but in a training step */
     bool train;
     struct dvae_net encoder, decoder; /* no decoder when config.init is 0 */
     struct dvae_scratch scratch;

@@ -55,6 +55,7 @@ static void fill(struct kernels *k)
     cuda_attention_step(k);
     cuda_convolution(k);
     k->name = "cuda";
+    k->batches = true;
 }
 
 const struct kernels *kernels_cuda(int device, enum dtype compute, size_t table_bytes)
