@@ -19,12 +19,23 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { KEY_DVAE = 256, KEY_DECODER, KEY_SIDE, KEY_VIEWS, KEY_SEED, KEY_RECONSTRUCT, KEY_BESIDE, KEY_KEEP, KEY_SKIP };
+enum {
+    KEY_DVAE = 256,
+    KEY_DECODER,
+    KEY_SIDE,
+    KEY_VIEWS,
+    KEY_SEED,
+    KEY_RECONSTRUCT,
+    KEY_BESIDE,
+    KEY_KEEP,
+    KEY_SKIP,
+    KEY_DEVICE
+};
 
 #define MAX_CROP_BYTES (256 << 20) /* of one picture; a few pictures wait */
 
 struct encode {
-    const char *path, *decoder, *done_in;
+    const char *path, *decoder, *done_in, *device;
     int64_t side, views, seed;
     bool reconstruct, beside, keep_image, skip_done;
     uint64_t done; /* with done_in: records below this id are stored there */
@@ -57,6 +68,9 @@ static int set_option(void *self, int key, const char *arg)
     case KEY_SKIP:
         e->skip_done = true;
         e->done_in = arg;
+        return 0;
+    case KEY_DEVICE:
+        e->device = arg;
         return 0;
     case KEY_KEEP:
         e->keep_image = true;
@@ -91,7 +105,7 @@ static int start(void *self, struct stage_output *out)
     struct encode *e = self;
     if (!e->path)
         return err_set(ERR_USAGE, "--dvae FILE is needed: a run's directory, a safetensors file, or encoder.pkl");
-    const struct kernels *k = kernels_cpu();
+    const struct kernels *k = kernels_open(e->device, BF16);
     char *path = model_path(e->path);
     int rc = k ? dvae_open(&e->dvae, k, path, e->decoder, (int)e->side, 1) : -1;
     free(path);
@@ -211,6 +225,7 @@ static const struct argp_option options[] = {
     {"beside", KEY_BESIDE, NULL, 0, "With --reconstruct: the picture that the dVAE saw at its left", 0},
     {"skip-done", KEY_SKIP, "STORE", OPTION_ARG_OPTIONAL,
      "Leave out the records that STORE has, or the store in --out (restarts cost nothing)", 0},
+    {"device", KEY_DEVICE, "NAME", 0, "Where to compute: cpu (default), cuda, cuda:N, or auto", 0},
     {"keep-image", KEY_KEEP, NULL, 0, "Keep the picture beside its codes", 0},
     {0},
 };
@@ -228,6 +243,6 @@ int main(int argc, char **argv)
         .flush = flush,
         .close = close_encode,
     };
-    struct encode e = {.views = 1};
+    struct encode e = {.device = "cpu", .views = 1};
     return stage_main(&stage, &e, argc, argv);
 }

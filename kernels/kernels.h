@@ -102,6 +102,7 @@ struct kernels {
     const char *name;   /* "plain", "avx2", "avx512", "cuda" */
     enum dtype compute; /* of matrices, their gradients and states: F32, BF16 or F16 */
     bool batches;       /* one large call is faster than many small ones */
+    size_t workspace;   /* bytes that the operations themselves take up, beside what is allocated */
 
     /* Memory. alloc gives 64-byte aligned memory of `count` elements, undefined; NULL with err_set when there is none.
      * The host's values are float, or int32_t for I32: upload and download convert to and from the tensor's type. copy
@@ -114,6 +115,8 @@ struct kernels {
     void (*copy)(struct tensor to, struct tensor from, size_t count);
     void (*cast)(struct tensor y, struct tensor x, float a, size_t count);
     void (*fill)(struct tensor x, float value, size_t count);
+
+    size_t (*free_bytes)(void); /* that alloc may still give; SIZE_MAX: not known */
 
     /* Calls body(self). A device that can record does so when *recording is NULL, and replays that from then on, so
      * body must issue the same operations on the same tensors each time, and neither upload nor download.
@@ -140,6 +143,14 @@ struct kernels {
     /* dx = dy w (absent: skipped); dw += dy^T x; dbias += column sums of dy (absent: skipped). */
     void (*linear_backward)(struct tensor dx, struct tensor dw, struct tensor dbias, struct tensor dy, struct tensor x,
                             struct tensor w, int rows, int in, int out);
+    /* linear and act in one pass, and linear_backward and act_backward; NULL where a table has no such pass. pre = x w^T +
+     * bias and y = act(pre), which may be pre. Backward, of a layer whose x is act(pre): dpre = (dy w) act'(pre); dw and
+     * dbias as in linear_backward; dpre_bias += column sums of dpre. */
+    void (*linear_act)(enum activation kind, struct tensor y, struct tensor pre, struct tensor x, struct tensor w,
+                       struct tensor bias, int rows, int in, int out);
+    void (*linear_act_backward)(enum activation kind, struct tensor dpre, struct tensor dw, struct tensor dbias,
+                                struct tensor dpre_bias, struct tensor dy, struct tensor x, struct tensor pre,
+                                struct tensor w, int rows, int in, int out);
     /* y [batch, h, w, out] = conv(x [batch, h, w, in], w [out, in, kernel, kernel]) + bias. */
     void (*conv)(struct tensor y, struct tensor x, struct tensor w, struct tensor bias, const struct conv_shape *s);
     void (*conv_backward)(struct tensor dx, struct tensor dw, struct tensor dbias, struct tensor dy, struct tensor x,
@@ -245,7 +256,8 @@ const struct kernels *kernels_plain(void);
 const struct kernels *kernels_cpu(void);
 
 /* The table of a device: "cpu", "cuda" (the first), "cuda:N", or "auto", which is cuda where it answers and cpu
- * elsewhere. `compute` is F32, and BF16 or F16 on cuda. NULL with err_set, which says what is missing. */
+ * elsewhere. `compute`: what a GPU computes in; the CPU always in F32. NULL with err_set, which says what is missing.
+ */
 const struct kernels *kernels_open(const char *device, enum dtype compute);
 
 /* Threads that the CPU tables use; 0: as many as the machine has. Results do not depend on it. */

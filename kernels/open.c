@@ -77,9 +77,5 @@ const struct kernels *kernels_open(const char *device, enum dtype compute)
     const struct kernels *k = automatic ? open_cuda(0, compute) : NULL;
     if (k)
         return k;
-    if (compute != F32) {
-        err_set(ERR_USAGE, "the CPU computes in float32 alone: leave 16-bit types to --device cuda");
-        return NULL;
-    }
     return kernels_cpu();
 }

@@ -19,10 +19,10 @@
 
 #define BATCH 16 /* pictures scored together; always so many, so that a score does not depend on its neighbours */
 
-enum { KEY_CLIP = 256, KEY_VOCAB, KEY_TOP, KEY_PAGE, KEY_TITLE, KEY_TRUTH, KEY_COLUMNS };
+enum { KEY_CLIP = 256, KEY_VOCAB, KEY_TOP, KEY_PAGE, KEY_TITLE, KEY_TRUTH, KEY_COLUMNS, KEY_DEVICE };
 
 struct rerank {
-    const char *path, *vocab, *page_dir, *title, *truth;
+    const char *path, *vocab, *page_dir, *title, *truth, *device;
     int64_t top, columns;
     struct clip *clip;
     struct bpe *bpe;
@@ -45,6 +45,9 @@ static int set_option(void *self, int key, const char *arg)
 {
     struct rerank *s = self;
     switch (key) {
+    case KEY_DEVICE:
+        s->device = arg;
+        return 0;
     case KEY_CLIP:
         s->path = arg;
         return 0;
@@ -102,7 +105,7 @@ static int start(void *self, struct stage_output *out)
     struct rerank *s = self;
     if (!s->path)
         return err_set(ERR_USAGE, "--clip FILE is needed: a run's directory or a weights file");
-    const struct kernels *k = kernels_cpu();
+    const struct kernels *k = kernels_open(s->device, BF16);
     char *path = model_path(s->path), *vocab = s->vocab ? xstrdup(s->vocab) : model_companion(s->path, "vocab.json");
     int rc = !k || clip_open(&s->clip, k, path, BATCH) || bpe_open(&s->bpe, vocab) ? -1 : 0;
     if (!rc && clip_text_vocab(s->bpe) != clip_config(s->clip)->vocab)
@@ -250,6 +253,7 @@ static void close_rerank(void *self)
 static const struct argp_option options[] = {
     {"clip", KEY_CLIP, "FILE", 0, "CLIP: a run's directory, or a weights file of any layout", 0},
     {"vocab", KEY_VOCAB, "FILE", 0, "Its vocabulary (default: vocab.json beside it)", 0},
+    {"device", KEY_DEVICE, "NAME", 0, "Where to compute: cpu (default), cuda, cuda:N, or auto", 0},
     {"top", KEY_TOP, "K", 0, "How many candidates a caption are kept (default 8)", 0},
     {"page", KEY_PAGE, "DIR", 0, "Write index.html and sheet.png there (default: PATH of --out dir:PATH)", 0},
     {"title", KEY_TITLE, "TEXT", 0, "What heads them", 0},
@@ -270,6 +274,6 @@ int main(int argc, char **argv)
         .finish = finish,
         .close = close_rerank,
     };
-    struct rerank s = {.top = 8, .columns = 8, .title = "Atelier: candidates"};
+    struct rerank s = {.device = "cpu", .top = 8, .columns = 8, .title = "Atelier: candidates"};
     return stage_main(&stage, &s, argc, argv);
 }

@@ -31,11 +31,12 @@ enum {
     KEY_GUIDANCE,
     KEY_SEED,
     KEY_PRIME,
-    KEY_PRIME_ROWS
+    KEY_PRIME_ROWS,
+    KEY_DEVICE
 };
 
 struct sampler {
-    const char *model, *vocab, *dvae_path, *prime;
+    const char *model, *vocab, *dvae_path, *prime, *device;
     int64_t n, batch, top_k, seed, prime_rows;
     double temperature, top_p, guidance;
     struct prior *prior;
@@ -53,6 +54,9 @@ static int set_option(void *self, int key, const char *arg)
     switch (key) {
     case 'n':
         return option_int("candidates", arg, 1, 1 << 20, &s->n);
+    case KEY_DEVICE:
+        s->device = arg;
+        return 0;
     case KEY_MODEL:
         s->model = arg;
         return 0;
@@ -126,12 +130,12 @@ static int start(void *self, struct stage_output *out)
 {
     struct sampler *s = self;
     (void)out;
-    const struct kernels *k = kernels_cpu();
     if (!s->model)
         return err_set(ERR_USAGE, "--model DIR is needed: a run of the prior");
     if (s->prime_rows >= 0 && !s->prime)
         return err_set(ERR_USAGE, "--prime-rows %lld needs --prime FILE, the picture that they are of",
                        (long long)s->prime_rows);
+    const struct kernels *k = kernels_open(s->device, BF16);
     if (!k || open_models(s, k) || prior_sampler_new(&s->caches, s->prior, (int)s->batch))
         return -1;
     const struct prior_config *c = prior_config(s->prior);
@@ -235,6 +239,7 @@ static const struct argp_option options[] = {
     {"dvae", KEY_DVAE, "FILE", 0, "Its dVAE (default: dvae.safetensors beside the model)", 0},
     {"candidates", 'n', "N", 0, "Candidates a caption (default 16)", 0},
     {"batch", KEY_BATCH, "N", 0, "Candidates computed together (default 16)", 0},
+    {"device", KEY_DEVICE, "NAME", 0, "Where to compute: cpu (default), cuda, cuda:N, or auto", 0},
     {"temperature", KEY_TEMPERATURE, "X", 0, "Default 1; 0 takes the most probable code each time", 0},
     {"top-k", KEY_TOP_K, "K", 0, "Draw from the K most probable codes (default 0: all)", 0},
     {"top-p", KEY_TOP_P, "P", 0, "Draw from the most probable codes that hold this share (default 1)", 0},
@@ -258,6 +263,7 @@ int main(int argc, char **argv)
         .pass = pass,
         .close = close_sampler,
     };
-    struct sampler s = {.n = 16, .batch = 16, .temperature = 1, .top_p = 1, .guidance = 1, .prime_rows = -1};
+    struct sampler s = {
+        .device = "cpu", .n = 16, .batch = 16, .temperature = 1, .top_p = 1, .guidance = 1, .prime_rows = -1};
     return stage_main(&stage, &s, argc, argv);
 }

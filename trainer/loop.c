@@ -59,7 +59,7 @@ struct part trainer_part(const struct trainer *t)
 
 bool trainer_writes(const struct trainer *t)
 {
-    return t->comm->rank == 0;
+    return t->comm->rank == 0 && !t->planning;
 }
 
 int trainer_keep(const struct trainer *t, const char *from, const char *name)
@@ -450,10 +450,14 @@ static int train(struct loop *l)
 int trainer_run(struct trainer *t, const struct task *task)
 {
     struct loop l = {.t = t, .task = task};
-    int rc = compare_processes(t) || (trainer_writes(t) && lock_run(t)) || task->open(t) || open_run(&l) ||
-                     (trainer_writes(t) && write_settings(t)) || train(&l) || t->comm->barrier()
-                 ? -1
-                 : 0;
+    if (compare_processes(t) || (trainer_writes(t) && lock_run(t)) || trainer_plan(t, task))
+        return -1;
+    if (t->settings.plan)
+        return 0;
+    int rc =
+        task->open(t) || open_run(&l) || (trainer_writes(t) && write_settings(t)) || train(&l) || t->comm->barrier()
+            ? -1
+            : 0;
     if (!rc)
         log_info("%s: %s at step %" PRIu64 ", %.0f s of training; %s/model.safetensors", task->name,
                  finished(t) ? "done" : "stopped; the same command goes on", t->state.step, t->state.elapsed,

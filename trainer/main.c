@@ -11,6 +11,7 @@
 #include "common/err.h"
 #include "common/log.h"
 #include "common/stage.h"
+#include "kernels/plan.h"
 #include "trainer/trainer.h"
 #include <argp.h>
 #include <omp.h>
@@ -70,7 +71,7 @@ static struct argp_option *make_options(enum task_bit bit)
 static int meet(struct command *c)
 {
     static char name[32] = "trainer";
-    int rc = comm_open(&c->t.comm, false);
+    int rc = comm_open(&c->t.comm, !strncmp(c->t.settings.device, "cuda", 4));
     const struct comm *comm = c->t.comm;
     if (comm->rank > 0) {
         snprintf(name, sizeof name, "trainer %d", comm->rank);
@@ -80,6 +81,18 @@ static int meet(struct command *c)
     if (comm->size > 1)
         log_info("%d processes over %s", comm->size, comm->name);
     return rc;
+}
+
+/* A process of several takes the GPU of its place on its host. A plan needs no device. */
+static const struct kernels *open_kernels(const struct settings *s, const struct comm *comm)
+{
+    enum dtype compute = settings_compute(s);
+    char own[32];
+    if (s->plan)
+        return plan_begin(compute);
+    snprintf(own, sizeof own, "cuda:%d", comm->local_rank);
+    bool one_each = comm->size > 1 && !strcmp(s->device, "cuda");
+    return kernels_open(one_each ? own : s->device, compute);
 }
 
 static int run(struct command *c)
@@ -92,7 +105,7 @@ static int run(struct command *c)
     /* Processes that share cores share them out. */
     int cores = omp_get_num_procs() / c->t.comm->sharing;
     kernels_set_threads(s->threads ? (int)s->threads : cores > 0 ? cores : 1);
-    c->t.k = kernels_cpu();
+    c->t.k = open_kernels(s, c->t.comm);
     if (!c->t.k || dataset_open(&c->t.data, s->data, (size_t)s->memory << 20))
         return -1;
     return trainer_run(&c->t, c->task);

@@ -80,7 +80,7 @@ static int open_prior(struct trainer *t)
                              .text_vocab = bpe_vocab(p->bpe),
                              .text_len = (int)s->text_len,
                              .kernel = (int)s->kernel};
-    if (find_sizes(t, p, &c) || prior_new(&p->prior, t->k, &c, own, PRIOR_TRAIN))
+    if (find_sizes(t, p, &c) || prior_new(&p->prior, t->k, &c, own, s->recompute ? PRIOR_RECOMPUTE : PRIOR_TRAIN))
         return -1;
     p->text = xmalloc((size_t)own * (size_t)c.text_len * sizeof *p->text);
     p->image = xmalloc((size_t)own * (size_t)c.grid * (size_t)c.grid * sizeof *p->image);

@@ -36,6 +36,13 @@ const struct setting settings_table[] = {
         "Samples computed together, by all processes (0: the whole batch; CLIP: always that)"),
     INT(seed, "seed", TASK_ALL, 0, MANY, "N", "Seed of all draws"),
     INT(threads, "threads", TASK_ALL, 0, 1024, "N", "Threads (0: all cores); results do not depend on it"),
+    TEXT(device, "device", TASK_ALL, "cpu|cuda[:N]|auto",
+         "Where to compute; auto: on CUDA's first device if there is one"),
+    TEXT(precision, "precision", TASK_ALL, "auto|fp32|bf16|fp16",
+         "What matrices and states are held in (auto: bf16 on CUDA, fp32 on the CPU; fp16 is the prior's alone)"),
+    INT(recompute, "recompute", TASK_PRIOR, 0, 1, "0|1",
+        "1: keep each layer's input alone for the backward pass; less memory, a third more time"),
+    INT(plan, "plan", TASK_ALL, 0, 1, "0|1", "1: print the memory that training takes, and end"),
     INT(checkpoint_every, "checkpoint-every", TASK_ALL, 1, MANY, "N", "Updates between checkpoints"),
     INT(pictures_every, "pictures-every", TASK_ALL, 0, MANY, "N", "Updates between picture sheets (0: none)"),
     INT(memory, "memory", TASK_ALL, 1, 1e6, "MIB",
@@ -135,6 +142,8 @@ void settings_init(struct settings *s)
     *s = (struct settings){
         .steps = 1000,
         .batch = 32,
+        .device = xstrdup("cpu"),
+        .precision = xstrdup("auto"),
         .checkpoint_every = 500,
         .pictures_every = 500,
         .memory = 4096,
@@ -240,8 +249,37 @@ static int check_clip(const struct settings *s)
                : 0;
 }
 
+static bool may_be_cuda(const struct settings *s)
+{
+    return strcmp(s->device, "cpu") != 0;
+}
+
+enum dtype settings_compute(const struct settings *s)
+{
+    if (!strcmp(s->precision, "auto"))
+        return may_be_cuda(s) ? BF16 : F32;
+    return !strcmp(s->precision, "bf16") ? BF16 : !strcmp(s->precision, "fp16") ? F16 : F32;
+}
+
+static int check_precision(const struct settings *s, enum task_bit task)
+{
+    static const char *const known[] = {"auto", "fp32", "bf16", "fp16"};
+    bool found = false;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        found |= !strcmp(s->precision, known[i]);
+    if (!found)
+        return err_set(ERR_USAGE, "--precision %s: auto, fp32, bf16 or fp16", s->precision);
+    if (settings_compute(s) != F32 && !may_be_cuda(s))
+        return err_set(ERR_USAGE, "--precision %s: the CPU computes in fp32 alone; give --device cuda", s->precision);
+    if (settings_compute(s) == F16 && task != TASK_PRIOR)
+        return err_set(ERR_USAGE, "--precision fp16: only the prior scales its gradients as fp16 needs; use bf16");
+    return 0;
+}
+
 int settings_check(const struct settings *s, enum task_bit task)
 {
+    if (check_precision(s, task))
+        return -1;
     if (!s->data || !s->run)
         return err_set(ERR_USAGE, "--data URI and --run DIR are needed");
     if (s->micro && check_multiple("batch", s->batch, "micro", s->micro))

@@ -6,6 +6,7 @@
 #define ATELIER_TRAINER_SETTINGS_H
 
 #include "common/mem.h"
+#include "kernels/kernels.h"
 #include <stdint.h>
 
 enum task_bit { TASK_DVAE = 1, TASK_PRIOR = 2, TASK_CLIP = 4, TASK_ALL = 7 };
@@ -17,6 +18,8 @@ struct settings {
     int64_t steps;
     double minutes; /* ends after so much training time instead, schedules following the clock; 0: steps decide */
     int64_t batch, micro, seed, threads;
+    char *device, *precision;
+    int64_t recompute, plan;
     int64_t checkpoint_every, pictures_every, memory;
     /* Optimizer. */
     double lr, lr_end, beta1, beta2, eps, decay, clip, v_max, average;
@@ -51,6 +54,8 @@ int settings_preset(struct settings *s, enum task_bit task, const char *preset);
 int settings_set(struct settings *s, enum task_bit task, const char *name, const char *value);
 /* Whether they make sense together: 0, or -1 naming those that do not. */
 int settings_check(const struct settings *s, enum task_bit task);
+/* What `precision` asks for on `device`. */
+enum dtype settings_compute(const struct settings *s);
 void settings_free(struct settings *s);
 
 /* All settings of the task, as a JSON object. */

@@ -31,7 +31,8 @@ struct trainer {
     const struct comm *comm; /* the processes that train together */
     struct dataset *data;
     struct run_state state;
-    void *model; /* the task's own */
+    void *model;   /* the task's own */
+    bool planning; /* the model is only made to count its memory */
 };
 
 /* Numbers of one update, for the metrics line; the first is the loss. */
@@ -71,6 +72,9 @@ float schedule_step_size(const struct trainer *t);
 void schedule_watch(struct trainer *t, double loss);
 /* From a to b along half a cosine, f from 0 to 1. */
 double cosine(double a, double b, double f);
+
+/* Counts and says what training takes up on the device, before it is tried. 0, or -1: more than there is. */
+int trainer_plan(struct trainer *t, const struct task *task);
 
 /* Whether this process writes: checkpoints, metrics, pictures, copies. */
 bool trainer_writes(const struct trainer *t);

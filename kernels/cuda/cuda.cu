@@ -8,7 +8,10 @@
 
 cudaStream_t device_stream;
 
-enum { OLDEST_MAJOR = 8 /* compute capability 8.0 */ };
+enum {
+    OLDEST_MAJOR = 8, /* compute capability 8.0 */
+    OWN_MIB = 160     /* the products' workspace, buffers for uploads, and scratch at the models' sizes */
+};
 
 void device_check(cudaError_t e, const char *what)
 {
@@ -56,6 +59,7 @@ static void fill(struct kernels *k)
     cuda_convolution(k);
     k->name = "cuda";
     k->batches = true;
+    k->workspace = (size_t)OWN_MIB << 20;
 }
 
 const struct kernels *kernels_cuda(int device, enum dtype compute, size_t table_bytes)

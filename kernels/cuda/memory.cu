@@ -163,8 +163,16 @@ static void fill(struct tensor x, float value, size_t count)
         LAUNCH(fill_kernel, blocks_for(count, THREADS * EACH), THREADS, 0, device_stream, x, value, count);
 }
 
+static size_t free_bytes(void)
+{
+    size_t free_now = 0, all;
+    device_check(cudaMemGetInfo(&free_now, &all), "memory");
+    return free_now;
+}
+
 void cuda_memory(struct kernels *k)
 {
+    k->free_bytes = free_bytes;
     k->alloc = alloc;
     k->free = release;
     k->upload = upload;
