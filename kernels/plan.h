@@ -1,6 +1,6 @@
 /*
  * What a model takes up on a device, found by making it on a table that only counts: it allocates, fills, copies and
- * moves nothing, downloads zeros, and has no other operation.
+ * moves and packs nothing, downloads zeros, and has no other operation.
  */
 #ifndef ATELIER_KERNELS_PLAN_H
 #define ATELIER_KERNELS_PLAN_H

@@ -13,16 +13,16 @@ static __global__ void part_sums_kernel(float *out, struct tensor x, size_t rows
     auto *room = (float *)shared_memory();
     size_t column = blockIdx.x * (size_t)SIDE + threadIdx.x;
     size_t first = blockIdx.y * part, end = min(first + part, rows);
-    float sum = 0;
+    double sum = 0;
     for (size_t r = first + threadIdx.y; column < n && r < end; r += ROWS_AT_ONCE)
         sum += load(x, r * n + column);
-    room[threadIdx.y * SIDE + threadIdx.x] = sum;
+    room[threadIdx.y * SIDE + threadIdx.x] = (float)sum;
     __syncthreads();
     if (threadIdx.y > 0 || column >= n)
         return;
     for (int i = 1; i < ROWS_AT_ONCE; i++)
         sum += room[i * SIDE + threadIdx.x];
-    out[blockIdx.y * n + column] = sum;
+    out[blockIdx.y * n + column] = (float)sum;
 }
 
 /* dx [n] += scale times the sums over parts. */
@@ -32,10 +32,10 @@ static __global__ void add_parts_kernel(struct tensor dx, const float *sums, int
     size_t i = global_thread();
     if (i >= n)
         return;
-    float sum = 0;
+    double sum = 0;
     for (int p = 0; p < parts; p++)
         sum += sums[p * stride + i];
-    store(dx, i, load(dx, i) + scale * sum);
+    store(dx, i, load(dx, i) + scale * (float)sum);
 }
 
 void device_add_parts(struct tensor dx, const float *sums, int parts, size_t n, size_t stride, float scale)

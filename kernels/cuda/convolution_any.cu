@@ -64,12 +64,12 @@ static __global__ void weights_any_kernel(float *sums, struct tensor dy, int out
         return;
     int out = i / depth, tap = i % depth / c.channels, channel = i % c.channels, distance;
     int first = blockIdx.y * part, end = min(first + part, c.pixels);
-    float sum = 0;
+    double sum = 0;
     for (int pixel = first; pixel < end; pixel++)
         if (tap_distance(c, pixel / c.width % c.height, pixel % c.width, tap, &distance))
-            sum += ((const float *)dy.data)[(size_t)pixel * outs + out] *
+            sum += (double)((const float *)dy.data)[(size_t)pixel * outs + out] *
                    ((const float *)c.x.data)[(size_t)(pixel + distance) * c.channels + channel];
-    sums[blockIdx.y * c.out * depth + i] = sum;
+    sums[blockIdx.y * c.out * depth + i] = (float)sum;
 }
 
 void weight_sums_any(float *sums, int parts, struct tensor dy, int outs, const struct convolution &c)

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# The models on CUDA's kernels, run by the emulator where there is no GPU: golden vectors, training in each precision
+# beside the CPU's, a plan of the memory, sampling, and what is said where there is no device.
+. "$(dirname "$0")/lib.bash"
+
+expect 2 "use --device cpu" env ATELIER_CUDA_LIBRARY=/nonexistent atelier-sampler --device cuda --model none --in jsonl:- --out jsonl:-
+export ATELIER_CUDA_LIBRARY=$(dirname "$(command -v golden)")/../emulator/libatelier-cuda.so
+
+for model in prior prior_greedy dvae clip clip_train; do
+    (cd "$repository" && ATELIER_DEVICE=cuda quiet golden tests/golden/vectors/$model.safetensors >/dev/null)
+done
+
+small_models
+# losses RUN OPTION...: of six updates of a small prior
+losses() {
+    quiet atelier-trainer prior --preset demo --layers 4 --heads 2 --head-dim 32 --batch 2 --steps 6 --warmup 0 --pictures-every 0 \
+        --data lmdb:codes --vocab vocab.json --dvae dvae --run "$@"
+    sed 's/.*"loss": \([0-9.]*\),.*/\1/' "$1/metrics.jsonl"
+}
+# near NAME LIMIT: the losses of a run differ from the CPU's by at most so much
+near() {
+    paste cpu.losses "$1.losses" | awk -v limit="$2" '{ d = $1 - $2; if (d < 0) d = -d; if (d > limit || NF != 2) bad = 1 } END { exit bad || NR != 6 }' ||
+        fail "losses of $1: $(paste cpu.losses "$1.losses")"
+}
+losses cpu >cpu.losses
+losses bf16 --device cuda >bf16.losses
+losses fp16 --device cuda --precision fp16 >fp16.losses
+# bf16 keeps 8 bits and fp16 11, of about a nat of logits, over thousands of them.
+near bf16 0.02
+near fp16 0.005
+losses again --device cuda --recompute 1 >again.losses
+cmp bf16.losses again.losses || fail "activations that are computed again change the losses"
+cmp bf16/model.safetensors again/model.safetensors || fail "activations that are computed again change the model"
+
+quiet atelier-trainer prior --preset demo --data lmdb:codes --vocab vocab.json --dvae dvae --run planned --plan 1 --device cuda
+grep -q 'memory: .* GiB = weights' err || fail "no plan: $(cat err)"
+expect 2 "the CPU computes in fp32 alone" atelier-trainer prior --preset demo --data lmdb:codes --vocab vocab.json --dvae dvae --run refused --precision bf16
+
+echo '{"caption": "a red heart"}' >captions.jsonl
+quiet atelier-sampler --device cuda --model bf16 -n 3 --batch 4 --seed 1 --in jsonl:captions.jsonl --out jsonl:once.jsonl
+quiet atelier-sampler --device cuda --model bf16 -n 3 --batch 4 --seed 1 --in jsonl:captions.jsonl --out jsonl:twice.jsonl
+cmp once.jsonl twice.jsonl || fail "sampling on CUDA does not repeat"
+[ "$(wc -l <once.jsonl)" = 3 ] || fail "no three candidates"
+echo "CUDA, on the emulator: golden vectors, training in bf16 and fp16, a plan, sampling"
