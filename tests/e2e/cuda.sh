@@ -1,14 +1,10 @@
 #!/usr/bin/env bash
-# The models on CUDA's kernels, run by the emulator where there is no GPU: golden vectors, training in each precision
-# beside the CPU's, a plan of the memory, sampling, and what is said where there is no device.
+# CUDA's kernels, run by the emulator, in the programs: training in each precision beside the CPU's, a plan of the memory,
+# sampling, and what is said where there is no device.
 . "$(dirname "$0")/lib.bash"
 
 expect 2 "use --device cpu" env ATELIER_CUDA_LIBRARY=/nonexistent atelier-sampler --device cuda --model none --in jsonl:- --out jsonl:-
 export ATELIER_CUDA_LIBRARY=$(dirname "$(command -v golden)")/../emulator/libatelier-cuda.so
-
-for model in prior prior_greedy dvae clip clip_train; do
-    (cd "$repository" && ATELIER_DEVICE=cuda quiet golden tests/golden/vectors/$model.safetensors >/dev/null)
-done
 
 small_models
 # losses RUN OPTION...: of six updates of a small prior
@@ -41,4 +37,4 @@ quiet atelier-sampler --device cuda --model bf16 -n 3 --batch 4 --seed 1 --in js
 quiet atelier-sampler --device cuda --model bf16 -n 3 --batch 4 --seed 1 --in jsonl:captions.jsonl --out jsonl:twice.jsonl
 cmp once.jsonl twice.jsonl || fail "sampling on CUDA does not repeat"
 [ "$(wc -l <once.jsonl)" = 3 ] || fail "no three candidates"
-echo "CUDA, on the emulator: golden vectors, training in bf16 and fp16, a plan, sampling"
+echo "CUDA, on the emulator: training in bf16 and fp16, a plan, sampling"
