@@ -80,7 +80,7 @@ static __global__ void act_kernel(enum activation kind, struct tensor y, struct 
     store8(y, i, n, v);
 }
 
-static void act(enum activation kind, struct tensor y, struct tensor x, size_t n)
+void device_act(enum activation kind, struct tensor y, struct tensor x, size_t n)
 {
     LAUNCH(act_kernel, blocks_for(n, THREADS * EACH), THREADS, 0, device_stream, kind, y, x, n);
 }
@@ -97,7 +97,7 @@ static __global__ void act_backward_kernel(enum activation kind, struct tensor d
     store8(dx, i, n, d);
 }
 
-static void act_backward(enum activation kind, struct tensor dx, struct tensor dy, struct tensor x, size_t n)
+void device_act_backward(enum activation kind, struct tensor dx, struct tensor dy, struct tensor x, size_t n)
 {
     LAUNCH(act_backward_kernel, blocks_for(n, THREADS * EACH), THREADS, 0, device_stream, kind, dx, dy, x, n);
 }
@@ -130,8 +130,8 @@ void cuda_elementwise(struct kernels *k)
 {
     k->axpy = axpy;
     k->scale = scale;
-    k->act = act;
-    k->act_backward = act_backward;
+    k->act = device_act;
+    k->act_backward = device_act_backward;
     k->add_rows = add_rows;
     k->add_rows_backward = add_rows_backward;
 }

@@ -314,8 +314,55 @@ static void linear_backward(struct tensor dx, struct tensor dw, struct tensor db
     weight_gradient(dw, dbias, dy, x, &to_w);
 }
 
+/* What cuBLASLt asks of the states before GELU. */
+static bool fits_aux(struct tensor pre, int width)
+{
+    return (uintptr_t)pre.data % 16 == 0 && width % 8 == 0;
+}
+
+template <cublasComputeType_t WIDE>
+static void linear_act(enum activation kind, struct tensor y, struct tensor pre, struct tensor x, struct tensor w,
+                       struct tensor bias, int rows, int in, int out)
+{
+    struct product p = shape(rows, out, in, false, true, w.dtype, WIDE);
+    bool kept = y.data != pre.data;
+    p.epilogue = kept ? CUBLASLT_EPILOGUE_GELU_AUX_BIAS : CUBLASLT_EPILOGUE_GELU_BIAS;
+    if (kind == ACT_GELU && uniform(y, x, w) && pre.dtype == y.dtype && fits_aux(pre, out) &&
+        multiply(y, x, w, &p, 1, 0, bias_as(bias, (size_t)out, y.dtype), kept ? pre.data : NULL))
+        return;
+    linear<WIDE>(pre, x, w, bias, rows, in, out);
+    device_act(kind, y, pre, (size_t)rows * out);
+}
+
+template <cublasComputeType_t WIDE>
+static void linear_act_backward(enum activation kind, struct tensor dpre, struct tensor dw, struct tensor dbias,
+                                struct tensor dpre_bias, struct tensor dy, struct tensor x, struct tensor pre,
+                                struct tensor w, int rows, int in, int out)
+{
+    struct product to_x = shape(rows, in, out, false, false, w.dtype, WIDE);
+    struct product to_w = shape(out, in, rows, true, false, w.dtype, WIDE);
+    size_t n = (size_t)in;
+    weight_gradient(dw, dbias, dy, x, &to_w);
+    to_x.epilogue = CUBLASLT_EPILOGUE_DGELU_BGRAD;
+    if (kind == ACT_GELU && uniform(dpre, dy, w) && pre.dtype == dpre.dtype && fits_aux(pre, in)) {
+        struct parts parts = {(char *)device_scratch(part_bytes(n, F32) + part_bytes(n, dpre.dtype))};
+        struct tensor sums = take(&parts, n, dpre.dtype);
+        if (multiply(dpre, dy, w, &to_x, 1, 0, sums.data, pre.data)) {
+            sums = as_type(&parts, sums, n, F32);
+            device_add_parts(dpre_bias, (const float *)sums.data, 1, n, n, 1);
+            return;
+        }
+    }
+    to_x.epilogue = CUBLASLT_EPILOGUE_DEFAULT;
+    multiply_any(dpre, dy, w, &to_x, 1, 0);
+    device_act_backward(kind, dpre, dpre, pre, (size_t)rows * in);
+    device_add_column_sums(dpre_bias, dpre, (size_t)rows, n, 1);
+}
+
 template <cublasComputeType_t WIDE> static void fill(struct kernels *k)
 {
+    k->linear_act = linear_act<WIDE>;
+    k->linear_act_backward = linear_act_backward<WIDE>;
     k->matmul = matmul<WIDE>;
     k->linear = linear<WIDE>;
     k->linear_backward = linear_backward<WIDE>;

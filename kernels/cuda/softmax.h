@@ -31,6 +31,8 @@ __device__ inline struct softmax softmax_of(struct tensor x, const float *noise,
         }
         for (int j = 0; j < EACH && i + j < classes; j++)
             most = fmaxf(most, v.v[j]);
+        if (most == -INFINITY)
+            continue; /* nothing yet that counts */
         total *= expf(before - most);
         for (int j = 0; j < EACH && i + j < classes; j++)
             total += expf(v.v[j] - most);

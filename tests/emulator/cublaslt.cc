@@ -210,7 +210,8 @@ static void multiply(const struct call &call)
     bool tf32 = d.compute == CUBLAS_COMPUTE_32F_FAST_TF32;
     size_t m = call.layout.rows, n = call.layout.columns;
     size_t k = d.transpose[0] ? call.a_layout.rows : call.a_layout.columns;
-    std::vector<float> a = gathered(call.a, call.a_layout, d.transpose[0], tf32), sum(m), bias_gradient(m);
+    std::vector<float> a = gathered(call.a, call.a_layout, d.transpose[0], tf32), sum(m);
+    std::vector<double> bias_gradient(m);
     std::vector<float> b = gathered(call.b, call.b_layout, d.transpose[1], tf32);
     for (size_t j = 0; j < n; j++) {
         std::fill(sum.begin(), sum.end(), 0.0f);
@@ -220,12 +221,12 @@ static void multiply(const struct call &call)
             float x = call.alpha * sum[i];
             if (call.beta != 0)
                 x += call.beta * get(call.c, call.layout.type, j * call.layout.ld + i);
-            if (d.epilogue == CUBLASLT_EPILOGUE_BIAS || d.epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS)
+            if (d.epilogue & CUBLASLT_EPILOGUE_BIAS)
                 x += get(d.bias, call.layout.type, i);
-            if (d.epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS) {
+            if (d.epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS)
                 put(d.aux, call.layout.type, j * (size_t)d.aux_ld + i, x);
+            if (d.epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS || d.epilogue == CUBLASLT_EPILOGUE_GELU_BIAS)
                 x = gelu(x);
-            }
             if (d.epilogue == CUBLASLT_EPILOGUE_DGELU_BGRAD) {
                 x *= gelu_derivative(get(d.aux, call.layout.type, j * (size_t)d.aux_ld + i));
                 bias_gradient[i] += x;
@@ -234,12 +235,12 @@ static void multiply(const struct call &call)
         }
     }
     for (size_t i = 0; d.epilogue == CUBLASLT_EPILOGUE_DGELU_BGRAD && i < m; i++)
-        put(d.bias, call.layout.type, i, bias_gradient[i]);
+        put(d.bias, call.layout.type, i, (float)bias_gradient[i]);
     for (size_t j = 0; d.epilogue == CUBLASLT_EPILOGUE_BGRADB && j < n; j++) {
-        float total = 0;
+        double total = 0;
         for (size_t p = 0; p < k; p++)
             total += b[j * k + p];
-        put(d.bias, call.layout.type, j, total);
+        put(d.bias, call.layout.type, j, (float)total);
     }
 }
 
@@ -253,6 +254,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t d, const vo
     for (int i = 0; i < 4; i++)
         if ((uintptr_t)pointers[i] % (1u << (algo->which >> 4 * (i + 1) & 15)))
             emulator_fail("cublasLtMatmul: matrix %d is not aligned as its algorithm was asked for", i);
+    if (d->aux && ((uintptr_t)d->aux % 16 || d->aux_ld % 8))
+        emulator_fail("cublasLtMatmul: the epilogue's matrix is not aligned");
     size_t m = a_layout->rows, k = a_layout->columns, k2 = b_layout->rows, n = b_layout->columns;
     if (d->transpose[0])
         std::swap(m, k);

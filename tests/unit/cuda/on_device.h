@@ -16,6 +16,9 @@ const struct kernels *device_table(enum dtype compute);
  * at whatever address arguments lie. */
 bool device_vary(bool other);
 
+/* Whether cuBLASLt fuses anything into products; a real one does as it likes. */
+void device_epilogues(bool on);
+
 #ifdef __cplusplus
 }
 #endif

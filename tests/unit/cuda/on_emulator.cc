@@ -16,3 +16,8 @@ bool device_vary(bool other)
     emulator_set_reversed(other);
     return true;
 }
+
+void device_epilogues(bool on)
+{
+    emulator_set_epilogues(on);
+}
