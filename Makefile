@@ -38,8 +38,8 @@ NVCC := $(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc
 NVCC_ARCH = $(foreach a,80 90a,-gencode arch=compute_$(a),code=sm_$(a)) -gencode arch=compute_90,code=compute_90
 NVCC_FLAGS = -std=c++17 -O3 -lineinfo $(NVCC_ARCH) -Werror all-warnings -Xcompiler -Wall,-Wextra,-fPIC,-fvisibility=hidden -I.
 CUDA_SRC = $(wildcard kernels/cuda/*.cu)
-CUDA_LIB = $(if $(NVCC),$(BUILD)/lib/libatelier-cuda.so)
-EMULATOR_FLAGS = $(CXXFLAGS) -Wno-unknown-pragmas -fPIC -fvisibility=hidden -ftls-model=initial-exec
+CUDA_LIB = $(if $(and $(NVCC),$(filter 0,$(SANITIZE))),$(BUILD)/lib/libatelier-cuda.so)
+EMULATOR_FLAGS = $(CXXFLAGS) -O2 -Wno-unknown-pragmas -fPIC -fvisibility=hidden -ftls-model=initial-exec
 EMULATOR_OBJ = $(patsubst kernels/cuda/%.cu,$(BUILD)/emulator/%.o,$(CUDA_SRC)) $(patsubst %.cc,$(BUILD)/%.o,$(wildcard tests/emulator/*.cc))
 EMULATOR_LIB = $(BUILD)/emulator/libatelier-cuda.so
 
@@ -126,7 +126,8 @@ $(TOOLS): $(BUILD)/bin/%: $(BUILD)/tests/golden/%_main.o $(call objects,$(call s
 
 # Tests. A layer's unit tests link that layer and those below, so a call upwards fails to link. tests/unit/STAGE/ links that stage without its main.
 unit = $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/$(1)/test_*.c))
-UNIT_TESTS = $(foreach d,common kernels cuda models pipelines $(STAGES),$(call unit,$(d)))
+# The emulator has guards of its own, and slows down under others.
+UNIT_TESTS = $(foreach d,common kernels $(if $(filter 0,$(SANITIZE)),cuda) models pipelines $(STAGES),$(call unit,$(d)))
 $(call unit,common): $(BUILD)/%: $(BUILD)/%.o $(COMMON_LIBS)
 	$(LINK) $^ $(LIBS) -lcmocka -o $@
 $(call unit,kernels): $(BUILD)/%: $(BUILD)/%.o $(KERNEL_LIBS)
@@ -155,7 +156,7 @@ $(NOMALLOC): tests/fault/nomalloc.c
 	@echo "link $@" && $(CC) $(CFLAGS) -O1 -fno-builtin -fPIC -shared $< -o $@
 .SECONDARY:
 
-tests: all $(UNIT_TESTS) $(TROUBLE) $(NOMALLOC) $(EMULATOR_LIB)
+tests: all $(UNIT_TESTS) $(TROUBLE) $(NOMALLOC) $(if $(filter 0,$(SANITIZE)),$(EMULATOR_LIB))
 
 # What a fresh Debian 12 lacks, for the program, its demo and its tests.
 DEPS = gcc g++ libc6-dev libgomp1 make pkg-config libmsgpack-dev liblmdb-dev libjpeg62-turbo-dev libpng-dev libwebp-dev libarchive-dev libjansson-dev \
@@ -217,7 +218,7 @@ fault: deps
 SOURCES = $(shell git ls-files '*.c' '*.cc' '*.h')
 lint:
 	@./tests/deps.sh $(DEPS) $(DEPS_TEST) $(DEPS_LINT)
-	clang-format --dry-run --Werror $(SOURCES)
+	clang-format --dry-run --Werror $(SOURCES) $(CUDA_SRC)
 	cppcheck -q -j2 --enable=warning,portability,performance --inline-suppr --suppress=missingInclude --suppress=unknownMacro --error-exitcode=1 -I. -DISA=avx2 $(SOURCES)
 	@$(MAKE) --no-print-directory tidy
 

@@ -1,12 +1,14 @@
 /*
  * golden FILE... - checks golden vectors: prints, for each tensor, the largest error beside its tolerance. Exits with 1
- * when a tensor is off or a file cannot be used. ATELIER_CPU=plain|avx2|avx512 picks the kernels.
+ * when a tensor is off or a file cannot be used. ATELIER_DEVICE (cpu; as --device
+ * elsewhere) and ATELIER_CPU=plain|avx2|avx512 pick the kernels.
  */
 #include "common/err.h"
 #include "common/log.h"
 #include "tests/golden/golden.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static int check(struct golden *g)
@@ -59,7 +61,8 @@ int main(int argc, char **argv)
         log_error("usage: golden FILE...");
         return ERR_USAGE;
     }
-    const struct kernels *k = kernels_cpu();
+    const char *device = getenv("ATELIER_DEVICE");
+    const struct kernels *k = kernels_open(device ? device : "cpu", F32);
     if (!k) {
         log_error("%s", err_text());
         return ERR_USAGE;

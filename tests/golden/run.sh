@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Golden vectors through every table that this CPU runs; photographs and texts too where ../shared is.
+# Golden vectors through every table that this CPU runs, and through CUDA's on the emulator; photographs and texts too
+# where ../shared is.
 set -eu
 golden=${BIN:-build/bin}/golden
 export OMP_WAIT_POLICY=passive
@@ -12,3 +13,6 @@ for table in plain avx2 avx512; do
     echo "table $table"
     ATELIER_CPU=$table "$golden" "${files[@]}"
 done
+echo "table cuda, on the emulator"
+ATELIER_DEVICE=cuda ATELIER_CUDA_LIBRARY=${BIN:-build/bin}/../emulator/libatelier-cuda.so \
+    "$golden" tests/golden/vectors/{dvae,prior,prior_greedy,clip,clip_train}.safetensors
