@@ -40,6 +40,7 @@ static int decode(const struct crops *c, struct prepared *p)
 {
     const struct buf *data = &p->record.image;
     struct image im;
+    p->profile = image_has_profile(data->data, data->len);
     if (c->views == 1) {
         if (image_decode_square(&im, data->data, data->len, c->side, &p->width, &p->height))
             return -1;

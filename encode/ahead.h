@@ -17,6 +17,7 @@ struct crops {
 struct prepared {
     struct record record;
     int width, height; /* of the whole picture */
+    bool profile;      /* it had an ICC profile, which was ignored */
     uint8_t *squares;  /* [views, side, side, 3]; NULL: the record was rejected */
 };
 
