@@ -35,8 +35,8 @@ FRONT = $(if $(wildcard pipelines/atelier_main.c),$(BUILD)/bin/atelier)
 
 # What several training processes talk over is loaded by those that were started together, and built where it can be.
 CUDA ?= /usr/local/cuda
-COMM = $(if $(shell command -v mpicc),$(BUILD)/lib/atelier/comm-mpi.so \
-	$(if $(wildcard $(CUDA)/include/nccl.h $(CUDA)/lib64/libnccl.so),$(BUILD)/lib/atelier/comm-nccl.so))
+COMM = $(if $(shell command -v mpicc),$(BUILD)/lib/libatelier-mpi.so) \
+	$(if $(wildcard $(CUDA)/include/nccl.h),$(BUILD)/lib/libatelier-nccl.so)
 
 .DEFAULT_GOAL = all
 all: $(STAGE_BINS) $(PIPE_BINS) $(FRONT) $(TOOLS) comm
@@ -67,20 +67,18 @@ $(BUILD)/libcommon.a $(BUILD)/libkernels.a $(BUILD)/libmodels.a:
 COMMON_LIBS = $(BUILD)/libcommon.a
 KERNEL_LIBS = $(BUILD)/libkernels.a $(COMMON_LIBS)
 MODEL_LIBS = $(BUILD)/libmodels.a $(KERNEL_LIBS)
-# Exported for the shared objects that a program loads: they report errors and take memory as it does.
-LINK = @mkdir -p $(@D) && echo "link $@" && $(CC) $(CFLAGS) -rdynamic -Wl,--as-needed
+# Libraries that a program loads report errors and take memory as it does.
+LINK = @mkdir -p $(@D) && echo "link $@" && $(CC) $(CFLAGS) -Wl,--as-needed,--export-dynamic-symbol=err_set,--export-dynamic-symbol='x*alloc'
 
-$(BUILD)/kernels/comm/%.o: kernels/comm/%.c
+$(BUILD)/lib/libatelier-mpi.so: kernels/comm/comm_mpi.c
 	@mkdir -p $(@D)
-	@echo "cc $@" && mpicc $(CFLAGS) -fPIC -isystem $(CUDA)/include -MMD -MP -c $< -o $@
-$(BUILD)/lib/atelier/comm-mpi.so: $(BUILD)/kernels/comm/comm_mpi.o
+	@echo "mpicc $@" && mpicc $(CFLAGS) -fPIC -shared -MMD -MP -MF $(@:.so=.d) $< -o $@
+$(BUILD)/lib/libatelier-nccl.so: kernels/comm/comm_nccl.c
 	@mkdir -p $(@D)
-	@echo "link $@" && mpicc $(CFLAGS) -shared $^ -o $@
-$(BUILD)/lib/atelier/comm-nccl.so: $(BUILD)/kernels/comm/comm_mpi.o $(BUILD)/kernels/comm/comm_nccl.o
-	@mkdir -p $(@D)
-	@echo "link $@" && mpicc $(CFLAGS) -shared $^ -L$(CUDA)/lib64 -lnccl -lcudart -Wl,-rpath,$(CUDA)/lib64 -o $@
+	@echo "cc $@" && $(CC) $(CFLAGS) -isystem $(CUDA)/include -fPIC -shared -MMD -MP -MF $(@:.so=.d) $< -L$(CUDA)/lib64 -lnccl -lcudart \
+		-Wl,-rpath,$(CUDA)/lib64 -o $@
 comm: $(COMM)
-	$(if $(COMM),,@echo "no mpicc (libopenmpi-dev): left out: training on several processes")
+	$(if $(findstring -mpi,$(COMM)),,@echo "no mpicc (libopenmpi-dev): built without training on several processes")
 
 .SECONDEXPANSION:
 $(STAGE_BINS): $(BUILD)/bin/atelier-%: $$(call objects,$$(call sources,$$*)) $(MODEL_LIBS)
@@ -204,7 +202,7 @@ PREFIX ?= /usr/local
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install $(FRONT) $(STAGE_BINS) $(PIPE_BINS) $(DESTDIR)$(PREFIX)/bin
-	$(if $(COMM),install -D -t $(DESTDIR)$(PREFIX)/lib/atelier $(COMM))
+	$(if $(COMM),install -D -t $(DESTDIR)$(PREFIX)/lib $(COMM))
 
 .PHONY: all comm tests fault benches deps demo demo-full check bench fuzz lint tidy install clean
 clean:

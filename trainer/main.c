@@ -70,7 +70,7 @@ static struct argp_option *make_options(enum task_bit bit)
 static int meet(struct command *c)
 {
     static char name[32] = "trainer";
-    int rc = comm_open(&c->t.comm, false);
+    int rc = comm_open(&c->t.comm);
     const struct comm *comm = c->t.comm;
     if (comm->rank > 0) {
         snprintf(name, sizeof name, "trainer %d", comm->rank);
