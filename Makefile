@@ -126,6 +126,7 @@ DEPS = gcc g++ libc6-dev libgomp1 make pkg-config libmsgpack-dev liblmdb-dev lib
 	fonts-noto-color-emoji unicode-data unicode-cldr-core libcmocka-dev procps valgrind python3-venv
 DEPS_TEST = libopenmpi-dev openmpi-bin
 DEPS_BENCH = libopenblas-pthread-dev
+DEPS_FUZZ = clang libclang-rt-dev
 DEPS_LINT = clang-format clang-tidy cppcheck
 deps:
 	@./tests/deps.sh $(DEPS)
@@ -148,7 +149,7 @@ bench:
 	@for b in tests/bench/bench_*.sh; do $$b || exit 1; done
 benches: $(BENCHES)
 
-# Fuzzing, with clang: each tests/fuzz/fuzz_NAME.c for FUZZ_SECONDS, from its seeds and what earlier runs found on.
+# Fuzzing, with clang: each tests/fuzz/fuzz_NAME.c for FUZZ_SECONDS, from its seeds and what earlier runs found on. -j2 runs two at once.
 FUZZ_SECONDS ?= 60
 FUZZ_SEEDS_safetensors = tests/golden/vectors
 FUZZ_SEEDS_torch = tests/golden/vectors
@@ -156,8 +157,7 @@ FUZZ_SEEDS_bpe = tests/fuzz/seeds/bpe
 FUZZ_SEEDS_filter = tests/fuzz/seeds/filter
 FUZZERS = $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_OBJ = $(addprefix $(BUILD)/fuzz/,$(filter-out filter/main.o,$(patsubst %.cc,%.o,$(patsubst %.c,%.o,\
-	$(wildcard common/*.c models/bpe*.c filter/*.c filter/*.cc)))))
-# OpenMP's header and library, which stage_options.c needs, are gcc's.
+	$(wildcard common/*.c models/*.c filter/*.c filter/*.cc) pipelines/run_plan.c pipelines/run_identity.c trainer/settings.c))))
 FUZZ_FLAGS = -std=gnu11 -g -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -D_GNU_SOURCE -I. $(PKG_CFLAGS) \
 	-idirafter $(shell $(CC) -print-file-name=include)
 $(BUILD)/fuzz/%.o: %.c
@@ -166,11 +166,21 @@ $(BUILD)/fuzz/%.o: %.c
 $(BUILD)/fuzz/%.o: %.cc
 	@mkdir -p $(@D)
 	@echo "clang++ $@" && clang++ $(filter-out -std=gnu11,$(FUZZ_FLAGS)) -MMD -MP -c $< -o $@
-$(FUZZERS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/tests/fuzz/%.o $(FUZZ_OBJ)
+$(FUZZERS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/tests/fuzz/%.o $(FUZZ_OBJ) $(BUILD)/libkernels.a
 	@echo "link $@" && clang -fsanitize=fuzzer,address,undefined $^ $(LIBS) $(shell $(CC) -print-file-name=libgomp.so) -o $@
-fuzz: $(FUZZERS)
-	$(foreach f,$^,mkdir -p $f.found && $f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=4096 -verbosity=0 -print_final_stats=1 \
-		-artifact_prefix=$f. $f.found $(FUZZ_SEEDS_$(patsubst fuzz_%,%,$(notdir $f))) &&) true
+$(FUZZERS:%=%.run): %.run: % $(BUILD)/fuzz/seeds
+	@mkdir -p $*.found
+	$(abspath $*) -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=4096 -verbosity=0 -print_final_stats=1 -artifact_prefix=$(abspath $*). \
+		$(abspath $*.found $(wildcard $(FUZZ_SEEDS_$(*F:fuzz_%=%)) $(BUILD)/fuzz/seeds/$(*F:fuzz_%=%))) </dev/null >$*.log 2>&1 || \
+		{ tail -n 60 $*.log; exit 1; }
+	@echo "$(*F): $$(awk '/number_of_executed/ { print $$2 }' $*.log) inputs"
+$(BUILD)/fuzz/seeds: tests/fuzz/seeds.sh | all
+	@./tests/fuzz/seeds.sh $@ $(BUILD)/bin
+fuzz: deps
+	@./tests/deps.sh $(DEPS_FUZZ)
+	@$(MAKE) --no-print-directory -s all
+	@$(MAKE) --no-print-directory fuzzers
+fuzzers: $(FUZZERS:%=%.run)
 
 # The long lists of faults: most of an hour.
 fault: deps
@@ -204,7 +214,7 @@ install: all
 	install $(FRONT) $(STAGE_BINS) $(PIPE_BINS) $(DESTDIR)$(PREFIX)/bin
 	$(if $(COMM),install -D -t $(DESTDIR)$(PREFIX)/lib $(COMM))
 
-.PHONY: all comm tests fault benches deps demo demo-full check bench fuzz lint tidy install clean
+.PHONY: all fuzzers comm tests fault benches deps demo demo-full check bench fuzz lint tidy install clean
 clean:
 	rm -rf build
 
