@@ -54,7 +54,8 @@ static const char doc[] =
     "Padding is left to the trainer, which has an embedding of its own for each place behind a caption's end. "
     "Bytes that are no UTF-8 are read as U+FFFD. A caption that spells out an added token of the vocabulary "
     "(<|endoftext|>) becomes that token, as in Hugging Face's tokenizers; vocabularies that are trained here have "
-    "none. What a tokenizer.json's post-processor puts around each text is left out.";
+    "none. What a tokenizer.json's post-processor puts around each text is left out.\n"
+    "One thread does the work, most of which is reading and writing: --threads changes nothing.";
 
 int main(int argc, char **argv)
 {
