@@ -15,6 +15,7 @@
 #include "models/dvae.h"
 #include "models/model_path.h"
 #include <math.h>
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -111,7 +112,7 @@ static int start(void *self, struct stage_output *out)
     size_t grid = (size_t)dvae_grid(e->dvae);
     e->codes = xmalloc((size_t)e->views * grid * grid * sizeof *e->codes);
     const struct crops crops = {.views = (int)e->views, .side = dvae_side(e->dvae), .seed = e->seed};
-    e->ahead = ahead_new(&crops);
+    e->ahead = ahead_new(&crops, omp_get_max_threads());
     return e->ahead ? 0 : -1;
 }
 
