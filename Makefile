@@ -170,7 +170,7 @@ $(FUZZERS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/tests/fuzz/%.o $(FUZZ_OBJ) $(BUILD)/l
 	@echo "link $@" && clang -fsanitize=fuzzer,address,undefined $^ $(LIBS) $(shell $(CC) -print-file-name=libgomp.so) -o $@
 $(FUZZERS:%=%.run): %.run: % $(BUILD)/fuzz/seeds
 	@mkdir -p $*.found
-	$(abspath $*) -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=4096 -verbosity=0 -print_final_stats=1 -artifact_prefix=$(abspath $*). \
+	@$(abspath $*) -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=4096 -verbosity=0 -print_final_stats=1 -artifact_prefix=$(abspath $*). \
 		$(abspath $*.found $(wildcard $(FUZZ_SEEDS_$(*F:fuzz_%=%)) $(BUILD)/fuzz/seeds/$(*F:fuzz_%=%))) </dev/null >$*.log 2>&1 || \
 		{ tail -n 60 $*.log; exit 1; }
 	@echo "$(*F): $$(awk '/number_of_executed/ { print $$2 }' $*.log) inputs"
