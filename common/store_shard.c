@@ -93,20 +93,21 @@ static size_t map_bytes(void)
  * reading, not the program. */
 static _Thread_local sigjmp_buf *way_out;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
+static struct sigaction segv_before, bus_before;
 
+/* Any other fault goes to who had it before, when it comes again at once. */
 static void on_fault(int number)
 {
     if (way_out)
         siglongjmp(*way_out, 1);
-    signal(number, SIG_DFL);
-    raise(number);
+    sigaction(number, number == SIGBUS ? &bus_before : &segv_before, NULL);
 }
 
 static void catch_faults(void)
 {
     const struct sigaction action = {.sa_handler = on_fault, .sa_flags = SA_NODEFER};
-    sigaction(SIGSEGV, &action, NULL);
-    sigaction(SIGBUS, &action, NULL);
+    sigaction(SIGSEGV, &action, &segv_before);
+    sigaction(SIGBUS, &action, &bus_before);
 }
 
 static void on_assert(MDB_env *env, const char *text)
