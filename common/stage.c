@@ -59,8 +59,9 @@ void stage_settle(char **argv)
     if (len < 0 || getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT"))
         return;
     self[len] = 0;
-    if (setenv("OMP_WAIT_POLICY", "passive", 0) == 0 && setenv("GOMP_SPINCOUNT", "20000", 0) == 0)
-        execv(self, argv);
+    if (setenv("OMP_WAIT_POLICY", "passive", 0) != 0 || setenv("GOMP_SPINCOUNT", "20000", 0) != 0)
+        mem_gone(0);
+    execv(self, argv);
 }
 
 void stage_catch_signals(void)
