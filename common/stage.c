@@ -91,6 +91,13 @@ static int write_reject(struct stage_output *out, const struct record *r)
     return result;
 }
 
+/* Limits what a record may take; 0 lifts it. Without a limit, no system calls for each record. */
+static void limit_time(unsigned seconds)
+{
+    if (record_timeout > 0)
+        alarm(seconds);
+}
+
 int stage_emit(struct stage_output *out, const struct record *r)
 {
     struct stage_counts *c = &out->counts;
@@ -108,9 +115,9 @@ int stage_emit(struct stage_output *out, const struct record *r)
     }
     if (out->sink == NULL)
         return 0;
-    alarm(0); /* waiting for the next program is no hanging */
+    limit_time(0); /* waiting for the next program is no hanging */
     out->sink_failed = sink_put(out->sink, r) < 0;
-    alarm(record_timeout);
+    limit_time(record_timeout);
     return out->sink_failed ? -1 : 0;
 }
 
@@ -171,9 +178,9 @@ static int flush(const struct stage *stage, void *self, struct stage_output *out
 {
     if (!stage->flush)
         return 0;
-    alarm(record_timeout);
+    limit_time(record_timeout);
     int rc = stage->flush(self, out);
-    alarm(0);
+    limit_time(0);
     return rc;
 }
 
@@ -188,10 +195,10 @@ static int process(const struct stage *stage, void *self, struct record *r, stru
             rc = stage->pass ? stage->pass(self, r, out) : stage_emit(out, r);
         out->counting_upstream = false;
     } else {
-        alarm(record_timeout);
+        limit_time(record_timeout);
         rc = stage->process(self, r, out);
     }
-    alarm(0);
+    limit_time(0);
     if (rc == 0 || out->sink_failed || !source_has_batches(out->source))
         return rc;
     /* Bad data is bad everywhere, and this program is as good as before; any other failure may be its own. */
