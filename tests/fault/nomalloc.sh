@@ -16,7 +16,7 @@ must() { "$@" >setup.log 2>&1 || fail "$*: $(tail -n 3 setup.log)"; }
 spoiled() {
     local n=$1 program=$2
     shift 2
-    LD_PRELOAD=$shim NOMALLOC_PROGRAM=$program NOMALLOC_AT=$n NOMALLOC_LOG=$work/asked timeout -s KILL 30 "$@"
+    LD_PRELOAD=$shim NOMALLOC_PROGRAM=$program NOMALLOC_AT=$n NOMALLOC_LOG=$work/asked timeout -s KILL 120 "$@"
 }
 
 make_input 60
