@@ -75,11 +75,12 @@ int main(int argc, char **argv)
     char *path = xasprintf("%s/codes", directory), *clean = xasprintf("rm -r %s", directory);
     must(dvae_open(&d, k, argv[1], NULL, side, 1));
     must(store_open_write(&store, path, NULL));
-    double best[STEPS];
+    uint64_t id = 0;
+    double best[STEPS] = {0};
     for (int round = 0; round < ROUNDS; round++) {
         double spent[STEPS] = {0};
         for (int i = 0; i < files; i++)
-            one(d, store, (uint64_t)(round * files + i), argv[i + 3], spent);
+            one(d, store, id++, argv[i + 3], spent);
         double start = seconds();
         must(store_commit(store));
         spent[STORE] += seconds() - start;
