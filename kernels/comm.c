@@ -108,16 +108,16 @@ int comm_open(const struct comm **c)
     return 0;
 }
 
-int comm_use_gpu(const struct comm **c, int gpu)
+int comm_use_gpu(const struct comm **c)
 {
     static struct comm on_gpus;
     if ((*c)->size == 1)
         return 0;
-    int (*open)(const struct comm *, int, struct comm *) =
-        (int (*)(const struct comm *, int, struct comm *))find("nccl", "comm_nccl_open");
+    int (*open)(const struct comm *, struct comm *) =
+        (int (*)(const struct comm *, struct comm *))find("nccl", "comm_nccl_open");
     if (!open)
         return err_set(ERR_USAGE, "several processes on GPUs, but %s; make builds it where NCCL is", dlerror());
-    if (open(*c, gpu, &on_gpus))
+    if (open(*c, &on_gpus))
         return -1;
     *c = &on_gpus;
     return 0;

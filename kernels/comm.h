@@ -40,9 +40,9 @@ const struct comm *comm_alone(void);
  * or alone. 0 or -1. */
 int comm_open(const struct comm **c);
 
-/* Tensors are on this process's GPU number `gpu` from now on, a different one in each process of a host: a table over
- * MPI becomes one over NCCL. 0 or -1. */
-int comm_use_gpu(const struct comm **c, int gpu);
+/* From now on tensors are on the GPU that is current (CUDA's sense; the kernels' table makes it so), a different one in
+ * each process of a host: a table over MPI becomes one over NCCL. 0 or -1. */
+int comm_use_gpu(const struct comm **c);
 
 /* The first of rank `rank`'s share of n things; that of rank + 1 is one past its last. */
 static inline size_t comm_first(const struct comm *c, size_t n, int rank)

@@ -93,7 +93,9 @@ static int run(struct command *c)
     int cores = omp_get_num_procs() / c->t.comm->sharing;
     kernels_set_threads(s->threads ? (int)s->threads : cores > 0 ? cores : 1);
     c->t.k = kernels_cpu();
-    if (!c->t.k || dataset_open(&c->t.data, s->data, (size_t)s->memory << 20))
+    if (!c->t.k || (!strcmp(c->t.k->name, "cuda") && comm_use_gpu(&c->t.comm)))
+        return -1;
+    if (dataset_open(&c->t.data, s->data, (size_t)s->memory << 20))
         return -1;
     return trainer_run(&c->t, c->task);
 }

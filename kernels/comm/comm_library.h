@@ -8,7 +8,7 @@
 
 /* Meets the other processes and fills the table. 0 or -1. */
 int comm_mpi_open(struct comm *c);
-/* Those of `met`, which stays, go on with tensors on their GPU number `gpu`. 0 or -1. */
-int comm_nccl_open(const struct comm *met, int gpu, struct comm *c);
+/* Those of `met`, which stays, go on with tensors on the current GPU. 0 or -1. */
+int comm_nccl_open(const struct comm *met, struct comm *c);
 
 #endif

@@ -94,13 +94,12 @@ static void end(int code)
     host->end(code);
 }
 
-int comm_nccl_open(const struct comm *met, int gpu, struct comm *c)
+int comm_nccl_open(const struct comm *met, struct comm *c)
 {
     static const char DOING[] = "meeting on the GPUs";
     ncclUniqueId id;
     host = met;
-    if (cuda_check(cudaSetDevice(gpu), DOING) ||
-        cuda_check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), DOING) ||
+    if (cuda_check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), DOING) ||
         (host->rank == 0 && nccl_check(ncclGetUniqueId(&id), DOING)) || host->broadcast_host(&id, sizeof id) ||
         nccl_check(ncclCommInitRank(&nccl, host->size, id, host->rank), DOING))
         return -1;
