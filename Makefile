@@ -45,8 +45,8 @@ EMULATOR_LIB = $(BUILD)/emulator/libatelier-cuda.so
 
 # What several training processes talk over is loaded by those that were started together, and built where it can be.
 CUDA ?= /usr/local/cuda
-COMM = $(if $(shell command -v mpicc),$(BUILD)/lib/atelier/comm-mpi.so \
-	$(if $(wildcard $(CUDA)/include/nccl.h $(CUDA)/lib64/libnccl.so),$(BUILD)/lib/atelier/comm-nccl.so))
+COMM = $(if $(shell command -v mpicc),$(BUILD)/lib/libatelier-mpi.so) \
+	$(if $(wildcard $(CUDA)/include/nccl.h),$(BUILD)/lib/libatelier-nccl.so)
 
 .DEFAULT_GOAL = all
 all: $(STAGE_BINS) $(PIPE_BINS) $(FRONT) $(TOOLS) cuda comm
@@ -99,20 +99,18 @@ $(EMULATOR_LIB): $(EMULATOR_OBJ)
 COMMON_LIBS = $(BUILD)/libcommon.a
 KERNEL_LIBS = $(BUILD)/libkernels.a $(COMMON_LIBS)
 MODEL_LIBS = $(BUILD)/libmodels.a $(KERNEL_LIBS)
-# Exported for the shared objects that a program loads: they report errors and take memory as it does.
-LINK = @mkdir -p $(@D) && echo "link $@" && $(CC) $(CFLAGS) -rdynamic -Wl,--as-needed
+# Libraries that a program loads report errors and take memory as it does.
+LINK = @mkdir -p $(@D) && echo "link $@" && $(CC) $(CFLAGS) -Wl,--as-needed,--export-dynamic-symbol=err_set,--export-dynamic-symbol='x*alloc'
 
-$(BUILD)/kernels/comm/%.o: kernels/comm/%.c
+$(BUILD)/lib/libatelier-mpi.so: kernels/comm/comm_mpi.c
 	@mkdir -p $(@D)
-	@echo "cc $@" && mpicc $(CFLAGS) -fPIC -isystem $(CUDA)/include -MMD -MP -c $< -o $@
-$(BUILD)/lib/atelier/comm-mpi.so: $(BUILD)/kernels/comm/comm_mpi.o
+	@echo "mpicc $@" && mpicc $(CFLAGS) -fPIC -shared -MMD -MP -MF $(@:.so=.d) $< -o $@
+$(BUILD)/lib/libatelier-nccl.so: kernels/comm/comm_nccl.c
 	@mkdir -p $(@D)
-	@echo "link $@" && mpicc $(CFLAGS) -shared $^ -o $@
-$(BUILD)/lib/atelier/comm-nccl.so: $(BUILD)/kernels/comm/comm_mpi.o $(BUILD)/kernels/comm/comm_nccl.o
-	@mkdir -p $(@D)
-	@echo "link $@" && mpicc $(CFLAGS) -shared $^ -L$(CUDA)/lib64 -lnccl -lcudart -Wl,-rpath,$(CUDA)/lib64 -o $@
+	@echo "cc $@" && $(CC) $(CFLAGS) -isystem $(CUDA)/include -fPIC -shared -MMD -MP -MF $(@:.so=.d) $< -L$(CUDA)/lib64 -lnccl -lcudart \
+		-Wl,-rpath,$(CUDA)/lib64 -o $@
 comm: $(COMM)
-	$(if $(COMM),,@echo "no mpicc (libopenmpi-dev): left out: training on several processes")
+	$(if $(findstring -mpi,$(COMM)),,@echo "no mpicc (libopenmpi-dev): built without training on several processes")
 
 .SECONDEXPANSION:
 $(STAGE_BINS): $(BUILD)/bin/atelier-%: $$(call objects,$$(call sources,$$*)) $(MODEL_LIBS)
@@ -164,6 +162,7 @@ DEPS = gcc g++ libc6-dev libgomp1 make pkg-config libmsgpack-dev liblmdb-dev lib
 	fonts-noto-color-emoji unicode-data unicode-cldr-core libcmocka-dev procps valgrind python3-venv
 DEPS_TEST = libopenmpi-dev openmpi-bin
 DEPS_BENCH = libopenblas-pthread-dev
+DEPS_FUZZ = clang libclang-rt-dev
 DEPS_LINT = clang-format clang-tidy cppcheck
 deps:
 	@./tests/deps.sh $(DEPS)
@@ -186,7 +185,7 @@ bench:
 	@for b in tests/bench/bench_*.sh; do $$b || exit 1; done
 benches: $(BENCHES)
 
-# Fuzzing, with clang: each tests/fuzz/fuzz_NAME.c for FUZZ_SECONDS, from its seeds and what earlier runs found on.
+# Fuzzing, with clang: each tests/fuzz/fuzz_NAME.c for FUZZ_SECONDS, from its seeds and what earlier runs found on. -j2 runs two at once.
 FUZZ_SECONDS ?= 60
 FUZZ_SEEDS_safetensors = tests/golden/vectors
 FUZZ_SEEDS_torch = tests/golden/vectors
@@ -194,8 +193,7 @@ FUZZ_SEEDS_bpe = tests/fuzz/seeds/bpe
 FUZZ_SEEDS_filter = tests/fuzz/seeds/filter
 FUZZERS = $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_OBJ = $(addprefix $(BUILD)/fuzz/,$(filter-out filter/main.o,$(patsubst %.cc,%.o,$(patsubst %.c,%.o,\
-	$(wildcard common/*.c models/bpe*.c filter/*.c filter/*.cc)))))
-# OpenMP's header and library, which stage_options.c needs, are gcc's.
+	$(wildcard common/*.c models/*.c filter/*.c filter/*.cc) pipelines/run_plan.c pipelines/run_identity.c trainer/settings.c))))
 FUZZ_FLAGS = -std=gnu11 -g -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -D_GNU_SOURCE -I. $(PKG_CFLAGS) \
 	-idirafter $(shell $(CC) -print-file-name=include)
 $(BUILD)/fuzz/%.o: %.c
@@ -204,11 +202,21 @@ $(BUILD)/fuzz/%.o: %.c
 $(BUILD)/fuzz/%.o: %.cc
 	@mkdir -p $(@D)
 	@echo "clang++ $@" && clang++ $(filter-out -std=gnu11,$(FUZZ_FLAGS)) -MMD -MP -c $< -o $@
-$(FUZZERS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/tests/fuzz/%.o $(FUZZ_OBJ)
+$(FUZZERS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/tests/fuzz/%.o $(FUZZ_OBJ) $(BUILD)/libkernels.a
 	@echo "link $@" && clang -fsanitize=fuzzer,address,undefined $^ $(LIBS) $(shell $(CC) -print-file-name=libgomp.so) -o $@
-fuzz: $(FUZZERS)
-	$(foreach f,$^,mkdir -p $f.found && $f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=4096 -verbosity=0 -print_final_stats=1 \
-		-artifact_prefix=$f. $f.found $(FUZZ_SEEDS_$(patsubst fuzz_%,%,$(notdir $f))) &&) true
+$(FUZZERS:%=%.run): %.run: % $(BUILD)/fuzz/seeds
+	@mkdir -p $*.found
+	@$(abspath $*) -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=4096 -verbosity=0 -print_final_stats=1 -artifact_prefix=$(abspath $*). \
+		$(abspath $*.found $(wildcard $(FUZZ_SEEDS_$(*F:fuzz_%=%)) $(BUILD)/fuzz/seeds/$(*F:fuzz_%=%))) </dev/null >$*.log 2>&1 || \
+		{ tail -n 60 $*.log; exit 1; }
+	@echo "$(*F): $$(awk '/number_of_executed/ { print $$2 }' $*.log) inputs"
+$(BUILD)/fuzz/seeds: tests/fuzz/seeds.sh | all
+	@./tests/fuzz/seeds.sh $@ $(BUILD)/bin
+fuzz: deps
+	@./tests/deps.sh $(DEPS_FUZZ)
+	@$(MAKE) --no-print-directory -s all
+	@$(MAKE) --no-print-directory fuzzers
+fuzzers: $(FUZZERS:%=%.run)
 
 # The long lists of faults: most of an hour.
 fault: deps
@@ -241,9 +249,9 @@ install: all
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install $(FRONT) $(STAGE_BINS) $(PIPE_BINS) $(DESTDIR)$(PREFIX)/bin
 	$(if $(CUDA_LIB),install -D -t $(DESTDIR)$(PREFIX)/lib $(CUDA_LIB))
-	$(if $(COMM),install -D -t $(DESTDIR)$(PREFIX)/lib/atelier $(COMM))
+	$(if $(COMM),install -D -t $(DESTDIR)$(PREFIX)/lib $(COMM))
 
-.PHONY: all cuda comm tests fault benches deps demo demo-full check bench fuzz lint tidy install clean
+.PHONY: all fuzzers cuda comm tests fault benches deps demo demo-full check bench fuzz lint tidy install clean
 clean:
 	rm -rf build
 

@@ -73,13 +73,16 @@ static void add_line(float *restrict sum, const uint8_t *restrict line, float we
         sum[i] += weight * line[i];
 }
 
+typedef float colours __attribute__((vector_size(16)));
+
 void image_resize_area(const struct image *in, double x, double y, double w, double h, int out_w, int out_h,
                        struct image *out)
 {
     struct image_span *cols = image_spans(x, w, in->width, out_w), *rows = image_spans(y, h, in->height, out_h);
     int left = cols[0].first, right = cols[out_w - 1].first + cols[out_w - 1].count;
     size_t wide = (size_t)(right - left) * 3;
-    float *sum = xmalloc(wide * sizeof *sum);
+    float *sum = xmalloc((wide + 1) * sizeof *sum); /* the last pixel is read as the others, with a fourth colour */
+    sum[wide] = 0;
     image_alloc(out, out_w, out_h);
     uint8_t *to = out->rgb;
     for (int oy = 0; oy < out_h; oy++) {
@@ -88,10 +91,11 @@ void image_resize_area(const struct image *in, double x, double y, double w, dou
             add_line(sum, in->rgb + ((size_t)(rows[oy].first + r) * in->width + left) * 3, rows[oy].weight[r], wide);
         for (int ox = 0; ox < out_w; ox++) {
             const float *p = sum + (size_t)(cols[ox].first - left) * 3;
-            float mean[3] = {0.5f, 0.5f, 0.5f};
-            for (int i = 0; i < cols[ox].count * 3; i += 3)
-                for (int c = 0; c < 3; c++)
-                    mean[c] += cols[ox].weight[i / 3] * p[i + c];
+            colours mean = {0.5f, 0.5f, 0.5f, 0}, pixel;
+            for (int i = 0; i < cols[ox].count; i++) {
+                memcpy(&pixel, p + (size_t)i * 3, sizeof pixel);
+                mean += pixel * cols[ox].weight[i];
+            }
             for (int c = 0; c < 3; c++)
                 *to++ = (uint8_t)(mean[c] < 255 ? mean[c] : 255);
         }

@@ -23,6 +23,9 @@ void image_alloc(struct image *im, int width, int height); /* undefined content 
  * content. */
 int image_size(const void *data, size_t len, int *width, int *height);
 
+/* Whether it comes with an ICC profile, which is ignored. */
+bool image_has_profile(const void *data, size_t len);
+
 /* Decodes to RGB; any libjpeg warning (truncation, bad data) is an error; scans are counted (100 at most).
  * `max_pixels`: 0 for the default. `scale_down`: 1, 2, 4 or 8, libjpeg's reduced decoding, to width / scale_down x
  * height / scale_down rounded down (ignored elsewhere). 0 or -1.

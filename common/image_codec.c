@@ -115,6 +115,18 @@ int image_size(const void *data, size_t len, int *width, int *height)
     return 0;
 }
 
+bool image_has_profile(const void *data, size_t len)
+{
+    enum { HEADERS = 1 << 17, WEBP_EXTENDED = 21, WEBP_PROFILE = 0x20 }; /* a profile is before the pixels */
+    const uint8_t *p = data;
+    size_t first = len < HEADERS ? len : HEADERS;
+    if (is_jpeg(data, len))
+        return memmem(p, first, "ICC_PROFILE", sizeof "ICC_PROFILE") != NULL;
+    if (is_png(data, len))
+        return memmem(p, first, "iCCP", 4) != NULL;
+    return is_webp(data, len) && len >= WEBP_EXTENDED && memcmp(p + 12, "VP8X", 4) == 0 && p[20] & WEBP_PROFILE;
+}
+
 static int png_decode(struct image *im, const void *data, size_t len, uint64_t limit)
 {
     struct header h;

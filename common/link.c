@@ -4,7 +4,8 @@
  *
  * Facts of libzmq 4.3 that shape this: it drops messages when a connection breaks, silently, and sends those that
  * waited when it is back; ROUTER drops those to unknown peers unless MANDATORY; closing waits for ever unless LINGER;
- * with IMMEDIATE a connection that ends within a message of several frames ends the program ("!_more (src/fq.cpp)").
+ * with IMMEDIATE a connection that ended within a message of several frames has ended the program ("!_more
+ * (src/fq.cpp)"; once, and not in minutes of peers that come and go).
  */
 #include "common/err.h"
 #include "common/link_private.h"

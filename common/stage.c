@@ -11,6 +11,7 @@
 #include "common/stage_options.h"
 #include <inttypes.h>
 #include <limits.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,14 @@
 
 static volatile sig_atomic_t stop_signal;
 static unsigned record_timeout; /* seconds that a record may take; 0: any time */
+
+/* What the metrics' thread is shown. */
+struct view {
+    uint64_t records, kept, rejected, rejected_upstream;
+    uint64_t expected; /* records of the whole input; 0: unknown */
+    struct source *source;
+    struct sink *sink;
+};
 
 struct stage_output {
     const char *uri; /* --out; NULL: nothing is written */
@@ -29,6 +38,8 @@ struct stage_output {
     bool sink_failed;        /* not the stage or its record */
     bool dry;                /* --dry-run */
     struct monitor *monitor; /* NULL: not asked for */
+    pthread_mutex_t lock;    /* of `view` */
+    struct view view;
 };
 
 static void on_signal(int number)
@@ -59,8 +70,9 @@ void stage_settle(char **argv)
     if (len < 0 || getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT"))
         return;
     self[len] = 0;
-    if (setenv("OMP_WAIT_POLICY", "passive", 0) == 0 && setenv("GOMP_SPINCOUNT", "20000", 0) == 0)
-        execv(self, argv);
+    if (setenv("OMP_WAIT_POLICY", "passive", 0) != 0 || setenv("GOMP_SPINCOUNT", "20000", 0) != 0)
+        mem_gone(0);
+    execv(self, argv);
 }
 
 void stage_catch_signals(void)
@@ -90,6 +102,13 @@ static int write_reject(struct stage_output *out, const struct record *r)
     return result;
 }
 
+/* Limits what a record may take; 0 lifts it. Without a limit, no system calls for each record. */
+static void limit_time(unsigned seconds)
+{
+    if (record_timeout > 0)
+        alarm(seconds);
+}
+
 int stage_emit(struct stage_output *out, const struct record *r)
 {
     struct stage_counts *c = &out->counts;
@@ -107,9 +126,9 @@ int stage_emit(struct stage_output *out, const struct record *r)
     }
     if (out->sink == NULL)
         return 0;
-    alarm(0); /* waiting for the next program is no hanging */
+    limit_time(0); /* waiting for the next program is no hanging */
     out->sink_failed = sink_put(out->sink, r) < 0;
-    alarm(record_timeout);
+    limit_time(record_timeout);
     return out->sink_failed ? -1 : 0;
 }
 
@@ -170,9 +189,9 @@ static int flush(const struct stage *stage, void *self, struct stage_output *out
 {
     if (!stage->flush)
         return 0;
-    alarm(record_timeout);
+    limit_time(record_timeout);
     int rc = stage->flush(self, out);
-    alarm(0);
+    limit_time(0);
     return rc;
 }
 
@@ -187,10 +206,10 @@ static int process(const struct stage *stage, void *self, struct record *r, stru
             rc = stage->pass ? stage->pass(self, r, out) : stage_emit(out, r);
         out->counting_upstream = false;
     } else {
-        alarm(record_timeout);
+        limit_time(record_timeout);
         rc = stage->process(self, r, out);
     }
-    alarm(0);
+    limit_time(0);
     if (rc == 0 || out->sink_failed || !source_has_batches(out->source))
         return rc;
     /* Bad data is bad everywhere, and this program is as good as before; any other failure may be its own. */
@@ -229,6 +248,19 @@ static bool was_interrupted(void)
     return stage_stopping() && err_code() == ERR_AGAIN;
 }
 
+/* Where the metrics' thread may look, which must not see a source change files. */
+static void show_metrics(struct stage_output *out)
+{
+    const struct stage_counts *c = &out->counts;
+    if (out->monitor == NULL)
+        return;
+    double done = source_fraction(out->source);
+    uint64_t expected = done > 0 ? (uint64_t)((double)source_total(out->source, c->records) / done) : 0;
+    pthread_mutex_lock(&out->lock);
+    out->view = (struct view){c->records, c->kept, c->rejected, c->rejected_upstream, expected, out->source, out->sink};
+    pthread_mutex_unlock(&out->lock);
+}
+
 static enum end loop(const struct stage *stage, void *self, struct stage_output *out, bool progress)
 {
     struct record r = {0};
@@ -245,6 +277,7 @@ static enum end loop(const struct stage *stage, void *self, struct stage_output 
         }
         if (progress)
             show_progress(&out->counts, out->source);
+        show_metrics(out);
     }
     record_free(&r);
     return end != END_FAILED && flush(stage, self, out) < 0 ? END_FAILED : end;
@@ -256,6 +289,7 @@ static enum end finish(const struct stage *stage, void *self, struct stage_outpu
     if (end == END_INPUT) {
         if (stage->finish && stage->finish(self, out) < 0)
             return END_FAILED;
+        show_metrics(out);
         if (out->sink)
             sink_total(out->sink, source_total(out->source, out->counts.records));
         return out->sink && sink_finish(out->sink) < 0 ? END_FAILED : end;
@@ -274,21 +308,23 @@ static enum end finish(const struct stage *stage, void *self, struct stage_outpu
     return end;
 }
 
-/* Called by the metrics' thread: numbers alone, which are read as they are. */
+/* Called by the metrics' thread. */
 static void print_metrics(void *self, struct buf *out)
 {
-    const struct stage_output *o = self;
-    const struct stage_counts *c = &o->counts;
-    double done = source_fraction(o->source);
-    monitor_add(out, "records_total", "", c->records);
-    monitor_add(out, "kept_total", "", c->kept);
-    monitor_add(out, "rejected_total", "", c->rejected);
-    monitor_add(out, "rejected_upstream_total", "", c->rejected_upstream);
-    if (done > 0)
-        monitor_add(out, "input_expected_records", "", (uint64_t)((double)source_total(o->source, c->records) / done));
-    source_print(o->source, out);
-    if (o->sink)
-        sink_print(o->sink, out);
+    struct stage_output *o = self;
+    pthread_mutex_lock(&o->lock);
+    struct view v = o->view;
+    pthread_mutex_unlock(&o->lock);
+    monitor_add(out, "records_total", "", v.records);
+    monitor_add(out, "kept_total", "", v.kept);
+    monitor_add(out, "rejected_total", "", v.rejected);
+    monitor_add(out, "rejected_upstream_total", "", v.rejected_upstream);
+    if (v.expected > 0)
+        monitor_add(out, "input_expected_records", "", v.expected);
+    if (v.source)
+        source_print(v.source, out);
+    if (v.sink)
+        sink_print(v.sink, out);
 }
 
 /* All that is wrong with the ends by themselves is said before anything is made. What comes over a link is acknowledged
@@ -337,6 +373,7 @@ static enum end run(const struct stage *stage, void *self, const struct stage_op
         (stage->start == NULL || stage->start(self, out) == 0) && open_outputs(o, out) == 0) {
         out->counts.start = stage_clock();
         signal(SIGALRM, on_timeout);
+        show_metrics(out);
         if (out->monitor)
             monitor_set_ready(out->monitor);
         /* In a pipe the last program alone shows progress: all would write over each other. */
@@ -377,7 +414,7 @@ static int conclude(const struct stage_options *o, const struct stage_output *ou
 int stage_main(const struct stage *stage, void *self, int argc, char **argv)
 {
     struct stage_options o = {0};
-    struct stage_output out = {.counts.start = stage_clock()};
+    struct stage_output out = {.counts.start = stage_clock(), .lock = PTHREAD_MUTEX_INITIALIZER};
     stage_settle(argv);
     stage_options_parse(stage, self, argc, argv, &o);
     log_open(stage->name, o.json_log);

@@ -209,12 +209,8 @@ static int write_next(struct store *s, const struct buf *value)
     struct shard *shard = &s->shards[s->shard_count - 1];
     if (!s->txn && shard_begin_write(shard, &s->txn) < 0)
         return fail(s);
-    MDB_val key = {sizeof s->cursor, &s->cursor}, data = {value->len, value->data};
-    int rc = mdb_put(s->txn, shard->dbi, &key, &data, MDB_APPEND);
-    if (rc) {
-        shard_error(shard, rc, "cannot write");
+    if (shard_put(shard, s->txn, s->cursor, value) < 0)
         return fail(s);
-    }
     s->cursor++;
     return s->cursor % COMMIT_RECORDS == 0 ? store_commit(s) : 0;
 }

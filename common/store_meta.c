@@ -1,6 +1,6 @@
 /*
  * meta.json of a store, and which shards the directory has.
- *   {"format": "atelier-store", "version": 1, "shard_records": 1000000, "run": "...", "crc32c": 123}
+ *   {"format": "atelier-store", "version": 2, "shard_records": 1000000, "run": "...", "crc32c": 123}
  * run is absent in a store of no named run; crc32c covers the text "version shard_records run".
  */
 #include "common/crc32c.h"
@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define FORMAT "atelier-store"
-#define VERSION 1
+#define VERSION 2
 #define META_MAX_BYTES (1u << 20)
 
 static uint32_t checksum(const struct store_meta *meta)
@@ -36,7 +36,8 @@ static int parse(struct store_meta *meta, json_t *root)
     if (!format || strcmp(format, FORMAT) != 0)
         return err_set(ERR_DATA, "not the meta.json of a store, or damaged");
     if (version != VERSION)
-        return err_set(ERR_DATA, "a store of version %lld; this program knows version %d", (long long)version, VERSION);
+        return err_set(ERR_DATA, "a store of version %lld; this program knows version %d: make it anew",
+                       (long long)version, VERSION);
     if (records < 1 || records > INT32_MAX)
         return err_set(ERR_DATA, "damaged: shard_records %lld", (long long)records);
     meta->shard_records = (uint64_t)records;

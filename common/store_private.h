@@ -23,9 +23,10 @@ struct shard {
     char *path;
     MDB_env *env; /* NULL: closed */
     MDB_dbi dbi;
-    MDB_txn *reader; /* reset between uses */
-    int guard;       /* of a reader without locks: keeps writers away; -1: none */
-    bool changed;    /* written since it was opened: its checksums are gone until it is closed */
+    MDB_txn *reader;  /* reset between uses */
+    struct buf parts; /* of the value that is read, put together */
+    int guard;        /* of a reader without locks: keeps writers away; -1: none */
+    bool changed;     /* written since it was opened: its checksums are gone until it is closed */
 };
 
 /* Opens shard `number`, made if absent when writing. The file's size is checked before any page of it is touched. */
@@ -36,6 +37,11 @@ int shard_close(struct shard *s, bool seal);
 int shard_end(struct shard *s, uint64_t first, uint64_t *end);
 /* Begins the write transaction that the first put after a commit needs. */
 int shard_begin_write(struct shard *s, MDB_txn **txn);
+/* Appends a value; a key is id << SHARD_PART_BITS | part. A node of SHARD_PART_BYTES goes on in the next part: six fill
+ * a page of LMDB to the last byte. */
+#define SHARD_PART_BITS 8
+#define SHARD_PART_BYTES ((size_t)662)
+int shard_put(struct shard *s, MDB_txn *txn, uint64_t id, const struct buf *value);
 /* Gives the bytes of an id to `take`, which must not keep them: its result, 0 when the id is absent, -1. */
 typedef int shard_take(void *self, uint64_t id, const MDB_val *value);
 int shard_read(struct shard *s, uint64_t id, shard_take *take, void *self);

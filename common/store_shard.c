@@ -1,6 +1,6 @@
 /*
- * One shard: an LMDB file with ids as integer keys. Never WRITEMAP and never NOSYNC: a commit that returns is on disk,
- * and a wild pointer of ours cannot reach the data.
+ * One shard: an LMDB file with integer keys, which are an id and the number of a part of its value. Never WRITEMAP and
+ * never NOSYNC: a commit that returns is on disk, and a wild pointer of ours cannot reach the data.
  */
 #include "common/err.h"
 #include "common/store_private.h"
@@ -22,6 +22,12 @@
 /* Reserved address space, not memory and not disk; 250 shards of it fit into 47 bits. */
 #define MAP_BYTES ((size_t)256 << 30)
 #define LOCK_BYTES 8192 /* of LMDB's 126 readers */
+
+/* What LMDB does with a page; larger values get pages of their own. */
+#define PAGE_BYTES ((size_t)4096)
+#define PAGE_HEAD_BYTES 16
+#define NODE_HEAD_BYTES 18 /* with the key */
+#define NODE_MOST_BYTES 2022
 
 int shard_error(const struct shard *s, int rc, const char *what)
 {
@@ -87,20 +93,21 @@ static size_t map_bytes(void)
  * reading, not the program. */
 static _Thread_local sigjmp_buf *way_out;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
+static struct sigaction segv_before, bus_before;
 
+/* Any other fault goes to who had it before, when it comes again at once. */
 static void on_fault(int number)
 {
     if (way_out)
         siglongjmp(*way_out, 1);
-    signal(number, SIG_DFL);
-    raise(number);
+    sigaction(number, number == SIGBUS ? &bus_before : &segv_before, NULL);
 }
 
 static void catch_faults(void)
 {
     const struct sigaction action = {.sa_handler = on_fault, .sa_flags = SA_NODEFER};
-    sigaction(SIGSEGV, &action, NULL);
-    sigaction(SIGBUS, &action, NULL);
+    sigaction(SIGSEGV, &action, &segv_before);
+    sigaction(SIGBUS, &action, &bus_before);
 }
 
 static void on_assert(MDB_env *env, const char *text)
@@ -238,6 +245,7 @@ int shard_close(struct shard *s, bool seal)
         close(s->guard);
     int rc = seal ? sum_write(s->path) : 0;
     free(s->path);
+    buf_free(&s->parts);
     *s = (struct shard){0};
     return rc;
 }
@@ -251,6 +259,31 @@ int shard_begin_write(struct shard *s, MDB_txn **txn)
     return rc ? shard_error(s, rc, "cannot begin to write") : 0;
 }
 
+/* Whether a value is cut into parts: where by itself it would leave a fifth of its pages empty, as one a little over
+ * half a page does, and one a little over a page. One as long as a part is, so as not to be taken for one. */
+static bool is_cut(size_t len)
+{
+    size_t pages = (len + PAGE_HEAD_BYTES + PAGE_BYTES - 1) / PAGE_BYTES, taken = pages * PAGE_BYTES;
+    if (len <= NODE_MOST_BYTES)
+        taken = PAGE_BYTES / ((PAGE_BYTES - PAGE_HEAD_BYTES) / (len + NODE_HEAD_BYTES));
+    return len == SHARD_PART_BYTES || (len > SHARD_PART_BYTES && 4 * taken > 5 * len);
+}
+
+int shard_put(struct shard *s, MDB_txn *txn, uint64_t id, const struct buf *value)
+{
+    bool cut = is_cut(value->len), last = false;
+    uint64_t number = id << SHARD_PART_BITS;
+    for (size_t at = 0; !last; at += SHARD_PART_BYTES, number++) {
+        last = !cut || value->len - at < SHARD_PART_BYTES;
+        MDB_val key = {sizeof number, &number};
+        MDB_val data = {last ? value->len - at : SHARD_PART_BYTES, value->data + at};
+        int rc = mdb_put(txn, s->dbi, &key, &data, MDB_APPEND);
+        if (rc)
+            return shard_error(s, rc, "cannot write");
+    }
+    return 0;
+}
+
 /* What is read, and who takes it. */
 struct reading {
     uint64_t id;
@@ -261,10 +294,23 @@ struct reading {
 static int read_value(struct shard *s, void *reading)
 {
     struct reading *r = reading;
-    MDB_val key = {sizeof r->id, &r->id}, value;
+    uint64_t number = r->id << SHARD_PART_BITS;
+    MDB_val key = {sizeof number, &number}, value;
     int rc = mdb_get(s->reader, s->dbi, &key, &value);
     if (rc != 0)
         return rc == MDB_NOTFOUND ? 0 : shard_error(s, rc, "cannot read");
+    s->parts.len = 0;
+    while (value.mv_size == SHARD_PART_BYTES) {
+        buf_append(&s->parts, value.mv_data, value.mv_size);
+        number++;
+        rc = number >> SHARD_PART_BITS == r->id ? mdb_get(s->reader, s->dbi, &key, &value) : MDB_CORRUPTED;
+        if (rc != 0 || value.mv_size > SHARD_PART_BYTES)
+            return shard_error(s, rc ? rc : MDB_CORRUPTED, "cannot read");
+    }
+    if (s->parts.len > 0) {
+        buf_append(&s->parts, value.mv_data, value.mv_size);
+        value = (MDB_val){s->parts.len, s->parts.data};
+    }
     rc = r->take(r->self, r->id, &value);
     return rc < 0 ? err_wrap("%s", s->path) : rc;
 }
@@ -280,7 +326,7 @@ static int read_end(struct shard *s, void *end)
     rc = mdb_cursor_get(cursor, &key, &value, MDB_LAST);
     if (rc == 0 && key.mv_size == sizeof last) {
         memcpy(&last, key.mv_data, sizeof last);
-        *(uint64_t *)end = last + 1;
+        *(uint64_t *)end = (last >> SHARD_PART_BITS) + 1;
     }
     mdb_cursor_close(cursor);
     return rc == 0 || rc == MDB_NOTFOUND ? 0 : shard_error(s, rc, "cannot read");

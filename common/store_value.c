@@ -5,7 +5,7 @@
  *   u32  number of codes
  *        the codes, packed without gaps, the first in the lowest bits; the last byte is filled up with zeros
  *        the record's other fields but for its id, as a msgpack map (record_pack)
- * 1,024 codes of 13 bits take 1,664 bytes: over about 2,030 bytes LMDB puts a value on pages of its own, twice as many.
+ * 1,024 codes of 13 bits take 1,664 bytes, and two such values with their captions a page (store_shard.c).
  */
 #include "common/crc32c.h"
 #include "common/err.h"

@@ -56,15 +56,12 @@ static void count_reject(struct store_report *report, const struct record *r)
     report->rejects++;
 }
 
-static void check_value(struct walk *w, struct shard *s, uint64_t id, MDB_val *value, struct record *r)
+static void check_value(struct walk *w, const struct shard *s, uint64_t id, const MDB_val *value, struct record *r)
 {
-    MDB_val key = {sizeof id, &id}, found;
     if (store_value_unpack(id, value->mv_data, value->mv_size, r) < 0) {
         problem(w->report, "%s: %s", s->path, err_text());
         return;
     }
-    if (mdb_get(s->reader, s->dbi, &key, &found) != 0 || found.mv_data != value->mv_data)
-        problem(w->report, "%s: id %" PRIu64 " is not found by its id", s->path, id);
     if (record_has(r, FIELD_REJECT) != store_value_is_reject(value->mv_data, value->mv_size))
         problem(w->report, "%s: id %" PRIu64 ": its mark as a reject is wrong", s->path, id);
     if (record_has(r, FIELD_REJECT))
@@ -86,31 +83,51 @@ static bool check_order(struct walk *w, struct shard *s, uint64_t expected, uint
     return true;
 }
 
+/* One node: false when the order of ids or of their parts is broken. */
+static bool walk_node(struct walk *w, struct shard *s, MDB_val *key, MDB_val *data, uint64_t *expected,
+                      struct record *r)
+{
+    MDB_val found;
+    uint64_t number;
+    if (key->mv_size != sizeof number)
+        return false;
+    memcpy(&number, key->mv_data, sizeof number);
+    uint64_t id = number >> SHARD_PART_BITS, part = number - (id << SHARD_PART_BITS);
+    bool goes_on = s->parts.len > 0, more = data->mv_size == SHARD_PART_BYTES;
+    if (goes_on ? id != *expected || data->mv_size > SHARD_PART_BYTES : !check_order(w, s, *expected, id))
+        return false;
+    if (part != s->parts.len / SHARD_PART_BYTES)
+        return false;
+    w->report->cursor = *expected = id;
+    if (mdb_get(s->reader, s->dbi, key, &found) != 0 || found.mv_data != data->mv_data)
+        problem(w->report, "%s: id %" PRIu64 " is not found by its id", s->path, id);
+    if (goes_on || more)
+        buf_append(&s->parts, data->mv_data, data->mv_size);
+    if (!more) {
+        MDB_val whole = goes_on ? (MDB_val){s->parts.len, s->parts.data} : *data;
+        check_value(w, s, id, &whole, r);
+        s->parts.len = 0;
+        w->report->cursor = *expected = id + 1;
+    }
+    return true;
+}
+
 static void walk_cursor(struct walk *w, struct shard *s, MDB_cursor *cursor)
 {
     MDB_val key, value;
     MDB_stat stat;
     struct record r = {0};
-    uint64_t expected = w->first, id, count = 0;
+    uint64_t expected = w->first, count = 0;
     int rc = mdb_cursor_get(cursor, &key, &value, MDB_FIRST);
-    for (; rc == 0; rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
-        if (key.mv_size != sizeof id)
-            break;
-        memcpy(&id, key.mv_data, sizeof id);
-        if (!check_order(w, s, expected, id))
-            break;
-        w->report->cursor = id;
-        check_value(w, s, id, &value, &r);
-        w->report->cursor = expected = id + 1;
+    for (; rc == 0 && walk_node(w, s, &key, &value, &expected, &r); rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT))
         count++;
-    }
     record_free(&r);
-    if (rc != MDB_NOTFOUND)
+    if (rc != MDB_NOTFOUND || s->parts.len > 0)
         problem(w->report, "%s: its pages are damaged at id %" PRIu64, s->path, expected);
     else if (!w->last && expected != w->end)
         problem(w->report, "%s: ids %" PRIu64 " to %" PRIu64 " are missing", s->path, expected, w->end - 1);
     if (mdb_stat(s->reader, s->dbi, &stat) != 0 || stat.ms_entries != count)
-        problem(w->report, "%s: it holds %" PRIu64 " ids and says %zu", s->path, count, stat.ms_entries);
+        problem(w->report, "%s: it holds %" PRIu64 " values and says %zu", s->path, count, stat.ms_entries);
 }
 
 /* The child: LMDB's last words are of no use to the reader of the report. */

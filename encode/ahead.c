@@ -1,5 +1,5 @@
 /*
- * Decoding ahead (ahead.h): a ring of records and one thread that goes round it.
+ * Decoding ahead (ahead.h): a ring of records and threads that go round it.
  */
 #include "encode/ahead.h"
 #include "common/err.h"
@@ -10,16 +10,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* One is encoded, one decoded, two wait: a long JPEG among short ones then keeps nobody waiting. */
-enum { SLOTS = 4 };
+/* One is encoded, each thread decodes one, two wait: a long JPEG among short ones then keeps nobody waiting. */
+enum { MOST_THREADS = 16, SPARE = 3 };
+
+struct slot {
+    struct prepared prepared;
+    bool ready;
+};
 
 struct ahead {
     struct crops crops;
-    struct prepared slot[SLOTS];
-    uint64_t put, decoded, taken; /* records so far; the slot is the number modulo SLOTS */
+    struct slot *slots;
+    uint64_t count, put, claimed, taken; /* slots; records so far, whose slot is the number modulo `count` */
     bool closing;
-    pthread_t thread;
-    pthread_mutex_t lock; /* of put, decoded and closing; a slot is the thread's own while decoded <= it < put */
+    int threads;
+    pthread_t thread[MOST_THREADS];
+    pthread_mutex_t
+        lock; /* of put, claimed, closing and each `ready`; a slot is its thread's own from claim to ready */
     pthread_cond_t changed;
 };
 
@@ -40,6 +47,7 @@ static int decode(const struct crops *c, struct prepared *p)
 {
     const struct buf *data = &p->record.image;
     struct image im;
+    p->profile = image_has_profile(data->data, data->len);
     if (c->views == 1) {
         if (image_decode_square(&im, data->data, data->len, c->side, &p->width, &p->height))
             return -1;
@@ -67,37 +75,41 @@ static void *run(void *self)
     struct ahead *a = self;
     pthread_mutex_lock(&a->lock);
     while (!a->closing) {
-        if (a->decoded == a->put) {
+        if (a->claimed == a->put) {
             pthread_cond_wait(&a->changed, &a->lock);
             continue;
         }
-        struct prepared *p = &a->slot[a->decoded % SLOTS];
+        struct slot *s = &a->slots[a->claimed++ % a->count];
         pthread_mutex_unlock(&a->lock);
-        prepare(&a->crops, p);
+        prepare(&a->crops, &s->prepared);
         pthread_mutex_lock(&a->lock);
-        a->decoded++;
+        s->ready = true;
         pthread_cond_broadcast(&a->changed);
     }
     pthread_mutex_unlock(&a->lock);
     return NULL;
 }
 
-struct ahead *ahead_new(const struct crops *crops)
+struct ahead *ahead_new(const struct crops *crops, int threads)
 {
     struct ahead *a = xcalloc(1, sizeof *a);
+    threads = threads < MOST_THREADS ? threads : MOST_THREADS;
     a->crops = *crops;
+    a->count = (uint64_t)threads + SPARE;
+    a->slots = xcalloc(a->count, sizeof *a->slots);
     pthread_mutex_init(&a->lock, NULL);
     pthread_cond_init(&a->changed, NULL);
     /* Signals are for the main thread, whose waits they end. */
     sigset_t all, before;
+    int failed = 0;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(&a->thread, NULL, run, a);
+    while (a->threads < threads && (failed = pthread_create(&a->thread[a->threads], NULL, run, a)) == 0)
+        a->threads++;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (failed) {
+    if (a->threads == 0) {
         err_set(ERR_AGAIN, "no thread to decode pictures: %s", strerror(failed));
-        free(a);
-        return NULL;
+        ahead_free(&a);
     }
     return a;
 }
@@ -117,11 +129,13 @@ void ahead_free(struct ahead **ahead)
     a->closing = true;
     pthread_cond_broadcast(&a->changed);
     pthread_mutex_unlock(&a->lock);
-    pthread_join(a->thread, NULL);
-    for (int i = 0; i < SLOTS; i++) {
-        empty(&a->slot[i]);
-        record_free(&a->slot[i].record);
+    for (int i = 0; i < a->threads; i++)
+        pthread_join(a->thread[i], NULL);
+    for (uint64_t i = 0; i < a->count; i++) {
+        empty(&a->slots[i].prepared);
+        record_free(&a->slots[i].prepared.record);
     }
+    free(a->slots);
     pthread_cond_destroy(&a->changed);
     pthread_mutex_destroy(&a->lock);
     free(a);
@@ -130,18 +144,20 @@ void ahead_free(struct ahead **ahead)
 
 bool ahead_full(const struct ahead *a)
 {
-    return a->put - a->taken == SLOTS;
+    return a->put - a->taken == a->count;
 }
 
 void ahead_put(struct ahead *a, struct record *r)
 {
-    struct prepared *p = &a->slot[a->put % SLOTS];
+    struct slot *s = &a->slots[a->put % a->count];
+    struct prepared *p = &s->prepared;
     struct record mine = p->record;
     empty(p);
     record_clear(&mine);
     p->record = *r;
     *r = mine;
     pthread_mutex_lock(&a->lock);
+    s->ready = false;
     a->put++;
     pthread_cond_broadcast(&a->changed);
     pthread_mutex_unlock(&a->lock);
@@ -151,9 +167,10 @@ struct prepared *ahead_next(struct ahead *a)
 {
     if (a->taken == a->put)
         return NULL;
+    struct slot *s = &a->slots[a->taken++ % a->count];
     pthread_mutex_lock(&a->lock);
-    while (a->decoded == a->taken)
+    while (!s->ready)
         pthread_cond_wait(&a->changed, &a->lock);
     pthread_mutex_unlock(&a->lock);
-    return &a->slot[a->taken++ % SLOTS];
+    return &s->prepared;
 }

@@ -1,6 +1,6 @@
 /*
- * Decoding ahead: a thread decodes and crops the pictures of the next records while the network works on this one's.
- * Records come out in the order in which they went in.
+ * Decoding ahead: threads decode and crop the pictures of the next records while the network works on this one's. Large
+ * pictures before a small network keep all cores busy so, too. Records come out in the order in which they went in.
  */
 #ifndef ATELIER_ENCODE_AHEAD_H
 #define ATELIER_ENCODE_AHEAD_H
@@ -17,13 +17,14 @@ struct crops {
 struct prepared {
     struct record record;
     int width, height; /* of the whole picture */
+    bool profile;      /* it had an ICC profile, which was ignored */
     uint8_t *squares;  /* [views, side, side, 3]; NULL: the record was rejected */
 };
 
 struct ahead;
 
-/* NULL with an error set. */
-struct ahead *ahead_new(const struct crops *crops);
+/* With so many threads, or fewer where that is many. NULL with an error set. */
+struct ahead *ahead_new(const struct crops *crops, int threads);
 void ahead_free(struct ahead **a);
 
 /* Takes the record's contents over (r is empty afterwards). Not when ahead_full. */

@@ -15,6 +15,7 @@
 #include "models/dvae.h"
 #include "models/model_path.h"
 #include <math.h>
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -42,6 +43,7 @@ struct encode {
     struct dvae *dvae;
     struct ahead *ahead;
     int32_t *codes;    /* [views, grid * grid] */
+    uint64_t profiles; /* pictures that had one */
     double psnr;       /* sum over the pictures reconstructed, in decibels ... */
     uint64_t pictures; /* ... and how many these are */
 };
@@ -124,7 +126,7 @@ static int start(void *self, struct stage_output *out)
     size_t grid = (size_t)dvae_grid(e->dvae);
     e->codes = xmalloc((size_t)e->views * grid * grid * sizeof *e->codes);
     const struct crops crops = {.views = (int)e->views, .side = dvae_side(e->dvae), .seed = e->seed};
-    e->ahead = ahead_new(&crops);
+    e->ahead = ahead_new(&crops, omp_get_max_threads());
     return e->ahead ? 0 : -1;
 }
 
@@ -176,6 +178,12 @@ static int encode(struct encode *e, struct prepared *p, struct stage_output *out
     record_set_number(r, FIELD_GRID, (double)grid);
     record_set_number(r, FIELD_WIDTH, p->width);
     record_set_number(r, FIELD_HEIGHT, p->height);
+    if (p->profile) {
+        if (e->profiles++ == 0)
+            log_info("record %llu has a colour profile (ICC): profiles are ignored, values taken as sRGB",
+                     (unsigned long long)r->id);
+        stage_count(out, "colour profiles ignored", 1);
+    }
     if (e->reconstruct && reconstruct(e, r, p->squares + (size_t)(e->views - 1) * bytes) != 0)
         return -1;
     if (!e->reconstruct && !e->keep_image)

@@ -58,6 +58,7 @@ static const char doc[] =
     "30 to 38 bytes of memory a kept record, 10 GB for 250 million; the statistics say how much.\n"
     "--dry-run counts each language and each boilerplate rule too; several rules can have a part in dropping a "
     "caption.\n"
+    "One thread does the work: --threads changes nothing.\n"
     "\n"
     "Examples:\n"
     "  atelier filter --in 'tar:cc/{000..331}.tar' --rejects why.jsonl | atelier tokenize ...\n"

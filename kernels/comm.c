@@ -77,36 +77,48 @@ static bool launched(void)
     return false;
 }
 
-/* lib/atelier beside the program's directory, as `make` and `make install` leave it. */
-static char *library_path(const char *name)
+/* A function of libatelier-NAME.so, which is in the folder lib beside the program's, or in ATELIER_LIBRARIES. */
+static void *find(const char *name, const char *function)
 {
-    const char *given = getenv("ATELIER_LIB");
-    if (given)
-        return xasprintf("%s/%s", given, name);
     char program[PATH_MAX];
     ssize_t len = readlink("/proc/self/exe", program, sizeof program - 1);
     program[len > 0 ? len : 0] = 0;
-    char *slash = strrchr(program, '/');
-    return xasprintf("%.*s/../lib/atelier/%s", slash ? (int)(slash - program) : 0, program, name);
+    char *slash = strrchr(program, '/'), *given = getenv("ATELIER_LIBRARIES");
+    char *path = given ? xasprintf("%s/libatelier-%s.so", given, name)
+                       : xasprintf("%.*s/../lib/libatelier-%s.so", slash ? (int)(slash - program) : 0, program, name);
+    void *library = dlopen(path, RTLD_NOW);
+    free(path);
+    return library ? dlsym(library, function) : NULL;
 }
 
-int comm_open(const struct comm **c, bool on_gpu)
+int comm_open(const struct comm **c)
 {
-    static struct comm several;
+    static struct comm met;
     *c = comm_alone();
     if (!launched())
         return 0;
-    char *path = library_path(on_gpu ? "comm-nccl.so" : "comm-mpi.so");
-    void *library = dlopen(path, RTLD_NOW);
-    free(path);
-    if (!library)
-        return err_set(ERR_USAGE, "started as one of several processes, but %s; make builds it where %s", dlerror(),
-                       on_gpu ? "mpicc and NCCL are" : "mpicc is (libopenmpi-dev)");
-    int (*open)(struct comm *) = (int (*)(struct comm *))dlsym(library, on_gpu ? "comm_nccl_open" : "comm_mpi_open");
+    int (*open)(struct comm *) = (int (*)(struct comm *))find("mpi", "comm_mpi_open");
     if (!open)
-        return err_set(ERR_BUG, "%s", dlerror());
-    if (open(&several))
+        return err_set(ERR_USAGE,
+                       "started as one of several processes, but %s; make builds it where mpicc is (libopenmpi-dev)",
+                       dlerror());
+    if (open(&met))
         return -1;
-    *c = &several;
+    *c = &met;
+    return 0;
+}
+
+int comm_use_gpu(const struct comm **c)
+{
+    static struct comm on_gpus;
+    if ((*c)->size == 1)
+        return 0;
+    int (*open)(const struct comm *, struct comm *) =
+        (int (*)(const struct comm *, struct comm *))find("nccl", "comm_nccl_open");
+    if (!open)
+        return err_set(ERR_USAGE, "several processes on GPUs, but %s; make builds it where NCCL is", dlerror());
+    if (open(*c, &on_gpus))
+        return -1;
+    *c = &on_gpus;
     return 0;
 }

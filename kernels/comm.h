@@ -18,7 +18,7 @@ struct comm {
     int local_rank; /* among the processes of this host: which of its GPUs */
     int sharing;    /* processes that may run on the cores that this one may run on, itself included */
 
-    /* x [n] F32 = the sum of all processes' x; MPI: in double, in the order of ranks. */
+    /* x [n] = the sum of all processes' x. MPI: F32, in double in the order of ranks. NCCL: F32, BF16 or F16. */
     int (*sum)(struct tensor x, size_t n);
     /* all [rows, d] F32: rank r has set rows comm_first(rows, r) .. comm_first(rows, r + 1) - 1, and gets the others.
      */
@@ -36,10 +36,13 @@ struct comm {
 
 const struct comm *comm_alone(void);
 
-/* The table for how this process was started: by mpirun or srun --mpi (what they leave in the environment), or alone.
- * `on_gpu`: tensors are a GPU's. MPI and NCCL live in shared objects (lib/atelier/comm-mpi.so, comm-nccl.so) that are
- * loaded here and not before. 0 or -1. */
-int comm_open(const struct comm **c, bool on_gpu);
+/* The table for how this process was started: over MPI by mpirun or srun --mpi (which leave marks in the environment),
+ * or alone. 0 or -1. */
+int comm_open(const struct comm **c);
+
+/* From now on tensors are on the GPU that is current (CUDA's sense; the kernels' table makes it so), a different one in
+ * each process of a host: a table over MPI becomes one over NCCL. 0 or -1. */
+int comm_use_gpu(const struct comm **c);
 
 /* The first of rank `rank`'s share of n things; that of rank + 1 is one past its last. */
 static inline size_t comm_first(const struct comm *c, size_t n, int rank)

@@ -147,6 +147,26 @@ static void add_id(struct ints *ids, int32_t id)
     ids->data[ids->len++] = id;
 }
 
+static const unsigned char *skip_space(const unsigned char *p, const unsigned char *end)
+{
+    uint32_t c;
+    for (size_t n; p < end && (n = bpe_utf8_next(p, (size_t)(end - p), &c), bpe_class(c) == BPE_SPACE);)
+        p += n;
+    return p;
+}
+
+/* The end of text[0:len] without the white space there. */
+static size_t trimmed(const unsigned char *text, size_t len)
+{
+    size_t kept = 0;
+    uint32_t c;
+    for (size_t i = 0; i < len;) {
+        i += bpe_utf8_next(text + i, len - i, &c);
+        kept = bpe_class(c) == BPE_SPACE ? kept : i;
+    }
+    return kept;
+}
+
 /* Encodes text that holds no added token as it stands. */
 static void encode_plain(struct bpe_worker *w, const unsigned char *text, size_t len, struct bpe_dropout *dropout,
                          struct ints *ids)
@@ -158,11 +178,14 @@ static void encode_plain(struct bpe_worker *w, const unsigned char *text, size_t
     for (;;) {
         const unsigned char *at;
         const struct bpe_added *added = find_added(w->bpe, true, p, end, &at);
-        encode_words(w, p, p + (at - p), dropout, ids);
+        size_t before = (size_t)(at - p);
+        encode_words(w, p, p + (added && added->lstrip ? trimmed(p, before) : before), dropout, ids);
         if (!added)
             return;
         add_id(ids, added->id);
-        p += (size_t)(at - p) + added->match.len;
+        p += before + added->match.len;
+        if (added->rstrip)
+            p += skip_space(p, end) - p;
     }
 }
 
@@ -171,11 +194,14 @@ static void encode(struct bpe_worker *w, const char *text, size_t len, struct bp
     const unsigned char *p = (const unsigned char *)text, *end = p + len, *at;
     for (;;) {
         const struct bpe_added *added = find_added(w->bpe, false, p, end, &at);
-        encode_plain(w, p, (size_t)(at - p), dropout, ids);
+        size_t before = (size_t)(at - p);
+        encode_plain(w, p, added && added->lstrip ? trimmed(p, before) : before, dropout, ids);
         if (!added)
             return;
         add_id(ids, added->id);
         p = at + added->match.len;
+        if (added->rstrip)
+            p = skip_space(p, end);
     }
 }
 

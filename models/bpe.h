@@ -11,7 +11,8 @@
 struct bpe; /* immutable once opened: many threads may encode with one */
 
 /* Told apart by content, gzipped or not. A tokenizer.json of byte-level BPE opens with any of: no normalizer, NFC,
- * Lowercase, both, or CLIP's rules. -1 names the field that would change ids and is not supported. */
+ * Lowercase, both, or CLIP's rules; and with the patterns of bpe_split.h. What its post-processor would add around a
+ * text is not added. -1 names the field that would change ids and is not supported. */
 int bpe_open(struct bpe **b, const char *path);
 void bpe_free(struct bpe **b);
 int bpe_save(const struct bpe *b, const char *path); /* tokenizer.json, as Hugging Face writes it */

@@ -61,7 +61,7 @@ int bpe_read_clip(struct bpe *b, const char *text, size_t len)
     if (bpe_add_token(b, BPE_CLIP_START, b->clip_start) || bpe_add_token(b, BPE_CLIP_END, b->clip_end))
         return err_set(ERR_DATA, "the merges make %s or %s, which are CLIP's own", BPE_CLIP_START, BPE_CLIP_END);
     b->unk = xstrdup(BPE_CLIP_END);
-    bpe_add_added(b, BPE_CLIP_START, b->clip_start, true, true, false);
-    bpe_add_added(b, BPE_CLIP_END, b->clip_end, false, true, false);
+    bpe_add_added(b, BPE_CLIP_START, (struct bpe_added){.id = b->clip_start, .normalised = true, .special = true});
+    bpe_add_added(b, BPE_CLIP_END, (struct bpe_added){.id = b->clip_end, .special = true});
     return 0;
 }

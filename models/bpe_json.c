@@ -1,7 +1,8 @@
 /*
- * Hugging Face's tokenizer.json, read and written. Read: model BPE, pre-tokenizer ByteLevel, no normalizer or NFC,
- * Lowercase or both; and CLIP's. Whatever would change ids and is not done here is refused with its field named.
- * Added tokens are found in text as Hugging Face finds them, so a caption that spells one out becomes it.
+ * Hugging Face's tokenizer.json, read and written. Read: model BPE, pre-tokenizer ByteLevel with its own pattern or one
+ * of those below, no normalizer or NFC, Lowercase or both; and CLIP's. Whatever would change ids and is not done here
+ * is refused with its field named. Added tokens are found in text as Hugging Face finds them, so a caption that spells
+ * one out becomes it; those that a post-processor would put around each text are not added.
  */
 #include "common/err.h"
 #include "models/bpe_private.h"
@@ -16,6 +17,18 @@
 #define CLIP_SPLIT                                                                                                     \
     "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"'s|'t|'re|'ve|'m|'ll|'d|[\\\\p{L}]+|[\\\\p{N}]|"                     \
     "[^\\\\s\\\\p{L}\\\\p{N}]+\"},\"behavior\":\"Removed\",\"invert\":true}"
+
+/* Patterns of a Split in front of ByteLevel. */
+static const struct split {
+    enum bpe_pattern pattern;
+    const char *regex;
+} splits[] = {
+    {BPE_GPT4, "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
+               "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},
+    {BPE_QWEN2, "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
+                "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},
+    {BPE_GPT2, "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"},
+};
 
 enum { SPARE_IDS = 65536 }; /* how many ids below the largest may be unused */
 
@@ -75,10 +88,30 @@ static int read_normalizer(struct bpe *b, const json_t *value)
     return 0;
 }
 
+/* Split, then ByteLevel without a pattern of its own. */
+static int read_split(struct bpe *b, const json_t *value)
+{
+    const json_t *list = json_object_get(value, "pretokenizers"), *split = json_array_get(list, 0),
+                 *level = json_array_get(list, 1), *regex = json_object_get(json_object_get(split, "pattern"), "Regex");
+    bool good = json_array_size(list) == 2 && has_type(split, "Split") &&
+                is_text(json_object_get(split, "behavior"), "Isolated") && is_off(json_object_get(split, "invert")) &&
+                has_type(level, "ByteLevel") && is_off(json_object_get(level, "add_prefix_space")) &&
+                json_is_false(json_object_get(level, "use_regex"));
+    for (size_t i = 0; good && i < sizeof(splits) / sizeof(splits[0]); i++) {
+        if (is_text(regex, splits[i].regex)) {
+            b->pattern = splits[i].pattern;
+            return 0;
+        }
+    }
+    return unsupported("pre_tokenizer", value,
+                       "ByteLevel, CLIP's, and Split (isolated) by the pattern of GPT-2, GPT-4, Llama 3 or Qwen 2 with "
+                       "a bare ByteLevel behind it");
+}
+
 static int read_byte_level(struct bpe *b, const json_t *value)
 {
     if (!has_type(value, "ByteLevel"))
-        return unsupported("pre_tokenizer", value, "ByteLevel, CLIP's");
+        return read_split(b, value);
     b->prefix_space = !is_off(json_object_get(value, "add_prefix_space"));
     b->pattern = json_is_false(json_object_get(value, "use_regex")) ? BPE_WHOLE : BPE_GPT2;
     return 0;
@@ -100,8 +133,7 @@ static int read_rules(struct bpe *b, const json_t *root, const json_t *model)
 {
     static const char *const off[] = {"dropout", "continuing_subword_prefix", "fuse_unk", "byte_fallback"};
     const json_t *normalizer = json_object_get(root, "normalizer"), *split = json_object_get(root, "pre_tokenizer"),
-                 *post = json_object_get(root, "post_processor"), *decoder = json_object_get(root, "decoder"),
-                 *suffix = json_object_get(model, "end_of_word_suffix");
+                 *decoder = json_object_get(root, "decoder"), *suffix = json_object_get(model, "end_of_word_suffix");
     if (!is_off(json_object_get(root, "truncation")))
         return unsupported("truncation", json_object_get(root, "truncation"), "null (--length cuts)");
     if (!is_off(json_object_get(root, "padding")))
@@ -120,8 +152,6 @@ static int read_rules(struct bpe *b, const json_t *root, const json_t *model)
     bool clip = bpe_is_clip(b);
     if (clip ? !is_text(suffix, "</w>") : !is_off(suffix))
         return unsupported("model.end_of_word_suffix", suffix, clip ? "</w>" : "null");
-    if (!is_off(post) && !has_type(post, "ByteLevel") && !clip)
-        return unsupported("post_processor", post, "null or ByteLevel; others add tokens, which no caption has here");
     if (!is_off(decoder) && !has_type(decoder, "ByteLevel"))
         return unsupported("decoder", decoder, "null or ByteLevel");
     b->ignore_merges = !is_off(json_object_get(model, "ignore_merges"));
@@ -189,16 +219,14 @@ static int read_merges(struct bpe *b, const json_t *list)
 
 static int read_added(struct bpe *b, const json_t *token, size_t i)
 {
-    static const char *const off[] = {"single_word", "lstrip", "rstrip"};
     const char *content = json_string_value(json_object_get(token, "content"));
-    const json_t *id = json_object_get(token, "id");
+    const json_t *id = json_object_get(token, "id"), *single = json_object_get(token, "single_word");
     if (!content || !*content || !json_is_integer(id))
         return err_set(ERR_DATA, "added_tokens[%zu] has no content or no id", i);
-    for (size_t k = 0; k < sizeof(off) / sizeof(off[0]); k++) {
+    if (!is_off(single)) {
         char field[64];
-        snprintf(field, sizeof(field), "added_tokens[%zu].%s", i, off[k]);
-        if (!is_off(json_object_get(token, off[k])))
-            return unsupported(field, json_object_get(token, off[k]), "false");
+        snprintf(field, sizeof(field), "added_tokens[%zu].single_word", i);
+        return unsupported(field, single, "false");
     }
     int32_t present = bpe_find_token(b, content, strlen(content));
     json_int_t number = json_integer_value(id);
@@ -206,8 +234,13 @@ static int read_added(struct bpe *b, const json_t *token, size_t i)
         return err_set(ERR_DATA, "added_tokens[%zu]: \"%.60s\" cannot have the id %lld", i, content, (long long)number);
     if (present < 0 && bpe_add_token(b, content, (int32_t)number))
         return err_set(ERR_DATA, "added_tokens[%zu]: the id %lld is another token's", i, (long long)number);
-    bpe_add_added(b, content, (int32_t)number, json_is_true(json_object_get(token, "normalized")),
-                  json_is_true(json_object_get(token, "special")), present < 0);
+    struct bpe_added added = {.id = (int32_t)number,
+                              .normalised = json_is_true(json_object_get(token, "normalized")),
+                              .special = json_is_true(json_object_get(token, "special")),
+                              .lstrip = json_is_true(json_object_get(token, "lstrip")),
+                              .rstrip = json_is_true(json_object_get(token, "rstrip")),
+                              .own = present < 0};
+    bpe_add_added(b, content, added);
     return 0;
 }
 
@@ -253,8 +286,8 @@ static json_t *added_to_json(const struct bpe *b)
     for (int i = 0; i < b->added_count; i++) {
         const struct bpe_added *a = &b->added[i];
         json_array_append_new(list, json_pack("{s:i, s:s, s:b, s:b, s:b, s:b, s:b}", "id", a->id, "content",
-                                              b->tokens[a->id], "single_word", 0, "lstrip", 0, "rstrip", 0,
-                                              "normalized", a->normalised, "special", a->special));
+                                              b->tokens[a->id], "single_word", 0, "lstrip", a->lstrip, "rstrip",
+                                              a->rstrip, "normalized", a->normalised, "special", a->special));
     }
     return list;
 }
@@ -282,6 +315,11 @@ static json_t *split_to_json(const struct bpe *b)
     if (bpe_is_clip(b))
         return json_pack("{s:s, s:[o, o]}", "type", "Sequence", "pretokenizers", json_loads(CLIP_SPLIT, 0, NULL),
                          byte_level(false, true));
+    for (size_t i = 0; i < sizeof(splits) / sizeof(splits[0]); i++)
+        if (splits[i].pattern == b->pattern && b->pattern != BPE_GPT2)
+            return json_pack("{s:s, s:[{s:s, s:{s:s}, s:s, s:b}, o]}", "type", "Sequence", "pretokenizers", "type",
+                             "Split", "pattern", "Regex", splits[i].regex, "behavior", "Isolated", "invert", 0,
+                             byte_level(false, false));
     return byte_level(b->prefix_space, b->pattern == BPE_GPT2);
 }
 

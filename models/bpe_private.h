@@ -27,7 +27,8 @@ struct bpe_added { /* a token that is found in the text as it stands */
     int32_t id;
     bool normalised; /* found in the normalised text instead, normalised itself */
     bool special;
-    bool own; /* in no other list than this */
+    bool lstrip, rstrip; /* takes the white space before and behind it along */
+    bool own;            /* in no other list than this */
     struct buf match;
 };
 
@@ -74,8 +75,8 @@ static inline struct bpe_rule *bpe_rule_slot(const struct bpe *b, int32_t left, 
 int bpe_char_byte(uint32_t c);
 /* Appends bytes as characters of the alphabet. */
 void bpe_append_alphabet(struct buf *out, const unsigned char *bytes, size_t len);
-/* Adds to b->added; normalises `content` where that is asked for. */
-void bpe_add_added(struct bpe *b, const char *content, int32_t id, bool normalised, bool special, bool own);
+/* Adds to b->added, with `content`, normalised where that is asked for, as what is found. */
+void bpe_add_added(struct bpe *b, const char *content, struct bpe_added added);
 
 int bpe_read_json(struct bpe *b, const char *text, size_t len);
 int bpe_read_clip(struct bpe *b, const char *text, size_t len);

@@ -147,6 +147,52 @@ static inline const unsigned char *gpt2_end(const unsigned char *p, const unsign
     return class == S ? space_end(p, end) : run_end(q + bytes, end, class);
 }
 
+/* The same contractions in any case, where the long s (U+017F) is an s. */
+static size_t caseless_contraction(const unsigned char *p, const unsigned char *end)
+{
+    if (end - p >= 3 && p[1] == 0xC5 && p[2] == 0xBF)
+        return 3;
+    unsigned char lower[3] = "'";
+    size_t n = end - p < 3 ? (size_t)(end - p) : 3;
+    for (size_t i = 1; i < n; i++)
+        lower[i] = (unsigned char)(p[i] - 'A') < 26 ? p[i] | 32 : p[i];
+    return contraction(lower, lower + n);
+}
+
+/* Behind white space by \s*[\r\n]+|\s+(?!\S)|\s+ */
+static const unsigned char *line_end(const unsigned char *p, const unsigned char *end)
+{
+    const unsigned char *space = run_end(p, end, S), *last = space;
+    while (last > p && last[-1] != '\r' && last[-1] != '\n')
+        last--;
+    return last > p ? last : space_end(p, end);
+}
+
+static const unsigned char *gpt4_end(const unsigned char *p, const unsigned char *end, int digits)
+{
+    size_t n = *p == '\'' ? caseless_contraction(p, end) : 0, bytes, next;
+    if (n > 0)
+        return p + n;
+    int class = class_at(p, end, &bytes);
+    if (class == L)
+        return run_end(p, end, L);
+    if (class == N) {
+        for (int i = 0; i < digits && p < end && class_at(p, end, &bytes) == N; i++)
+            p += bytes;
+        return p;
+    }
+    bool newline = *p == '\r' || *p == '\n';
+    int second = p + bytes < end ? class_at(p + bytes, end, &next) : S;
+    if (!newline && second == L)
+        return run_end(p + bytes, end, L);
+    if (class == S && (*p != ' ' || second != O))
+        return line_end(p, end);
+    p = run_end(class == S ? p + 1 : p, end, O);
+    while (p < end && (*p == '\r' || *p == '\n'))
+        p++;
+    return p;
+}
+
 static inline const unsigned char *clip_end(const unsigned char *p, const unsigned char *end)
 {
     if (*p == '\'') {
@@ -167,7 +213,19 @@ const unsigned char *bpe_next_word(enum bpe_pattern pattern, const unsigned char
         word = run_end(word, end, S);
     if (word == end)
         return NULL;
-    *p = pattern == BPE_GPT2 ? gpt2_end(word, end) : pattern == BPE_CLIP ? clip_end(word, end) : end;
+    switch (pattern) {
+    case BPE_GPT2:
+        *p = gpt2_end(word, end);
+        break;
+    case BPE_CLIP:
+        *p = clip_end(word, end);
+        break;
+    case BPE_WHOLE:
+        *p = end;
+        break;
+    default:
+        *p = gpt4_end(word, end, pattern == BPE_GPT4 ? 3 : 1);
+    }
     *len = (size_t)(*p - word);
     return word;
 }

@@ -1,6 +1,6 @@
 /*
- * From text to words, ahead of the merges: bad UTF-8 replaced, NFC, lower case, then the split by GPT-2's or CLIP's
- * pattern. Both patterns are matched by hand, ASCII through tables.
+ * From text to words, ahead of the merges: bad UTF-8 replaced, NFC, lower case, then the split by a well-known pattern,
+ * which is matched by hand, ASCII through tables.
  */
 #ifndef ATELIER_MODELS_BPE_SPLIT_H
 #define ATELIER_MODELS_BPE_SPLIT_H
@@ -11,7 +11,11 @@
 enum bpe_pattern {
     BPE_WHOLE, /* the text is one word */
     BPE_GPT2, /* 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+ : every byte is in a word */
-    BPE_CLIP, /* 's|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+ : white space is dropped */
+    /* (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|
+       ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+ */
+    BPE_GPT4,  /* GPT-4's and Llama 3's */
+    BPE_QWEN2, /* the same with \p{N} for \p{N}{1,3} */
+    BPE_CLIP,  /* 's|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+ : white space is dropped */
 };
 
 #define BPE_SLACK 32 /* bytes behind a normalised text that may be read */

@@ -153,14 +153,14 @@ void bpe_add_alphabet(struct bpe *b, const char *suffix)
     }
 }
 
-void bpe_add_added(struct bpe *b, const char *content, int32_t id, bool normalised, bool special, bool own)
+void bpe_add_added(struct bpe *b, const char *content, struct bpe_added added)
 {
     b->added = xrealloc(b->added, ((size_t)b->added_count + 1) * sizeof(*b->added));
     struct bpe_added *a = &b->added[b->added_count++];
-    *a = (struct bpe_added){.id = id, .normalised = normalised, .special = special, .own = own};
-    bpe_normalise(&a->match, (const unsigned char *)content, strlen(content), normalised && b->nfc,
-                  normalised && b->lower);
-    b->added_starts[normalised][a->match.data[0]] = true;
+    *a = added;
+    bpe_normalise(&a->match, (const unsigned char *)content, strlen(content), added.normalised && b->nfc,
+                  added.normalised && b->lower);
+    b->added_starts[added.normalised][a->match.data[0]] = true;
 }
 
 /* Ids of the single bytes, those at a word's end with CLIP's suffix. */

@@ -70,11 +70,11 @@ static void layout(void *self, struct arena *a)
         dvae_net_layout(&d->decoder, &d->scratch, a, together, d->train);
     d->x = arena_take(a, pixels * 3, F32);
     d->logits = arena_take(a, cells * classes, F32);
-    d->z = arena_take(a, cells * classes, F32);
     d->stats = arena_take(a, pixels * DVAE_STATS, F32);
     d->codes = arena_take(a, cells, I32);
     if (!d->train)
         return;
+    d->z = arena_take(a, cells * classes, F32);
     d->noise = arena_take(a, cells * classes, F32);
     d->dlogits = arena_take(a, cells * classes, F32);
     d->dstats = arena_take(a, pixels * DVAE_STATS, F32);
@@ -197,18 +197,32 @@ static uint8_t unmap(float mu)
     return (uint8_t)(fminf(fmaxf(p, 0), 1) * 255 + 0.5f);
 }
 
+/* The statistics of pictures of these codes: in training by way of one-hot vectors, since weights change. */
+static struct tensor stats_of_codes(struct dvae *d, const int32_t *codes, int n)
+{
+    size_t cells = (size_t)n * cells_of(d), vocab = (size_t)d->config.vocab, out = pixels_of(d) * DVAE_STATS;
+    if (d->train) {
+        float *z = xcalloc(cells * vocab, sizeof *z);
+        for (size_t i = 0; i < cells; i++)
+            z[i * vocab + (size_t)codes[i]] = 1;
+        d->k->upload(d->z, z, cells * vocab);
+        free(z);
+        return dvae_stats(d, d->z, n);
+    }
+    d->k->upload(d->codes, codes, cells);
+    for (size_t i = 0; i < (size_t)n; i++)
+        dvae_net_from_codes(&d->decoder, tensor_at(d->stats, i * out), tensor_at(d->codes, i * cells_of(d)), 1);
+    return d->stats;
+}
+
 void dvae_decode(struct dvae *d, const int32_t *codes, int n, uint8_t *pictures)
 {
-    size_t cells = (size_t)n * cells_of(d), pixels = (size_t)n * pixels_of(d), vocab = (size_t)d->config.vocab;
-    float *z = xcalloc(cells * vocab, sizeof *z);
-    for (size_t i = 0; i < cells; i++) {
+    size_t cells = (size_t)n * cells_of(d), pixels = (size_t)n * pixels_of(d);
+    assert(n <= d->batch && d->config.init > 0);
+    for (size_t i = 0; i < cells; i++)
         assert(codes[i] >= 0 && codes[i] < d->config.vocab);
-        z[i * vocab + (size_t)codes[i]] = 1;
-    }
-    d->k->upload(d->z, z, cells * vocab);
-    free(z);
     float *stats = xmalloc(pixels * DVAE_STATS * sizeof *stats);
-    d->k->download(stats, dvae_stats(d, d->z, n), pixels * DVAE_STATS);
+    d->k->download(stats, stats_of_codes(d, codes, n), pixels * DVAE_STATS);
     for (size_t i = 0; i < pixels; i++) {
         for (size_t c = 0; c < 3; c++)
             pictures[i * 3 + c] = unmap(stats[i * DVAE_STATS + c]);

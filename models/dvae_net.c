@@ -2,9 +2,11 @@
  * The dVAE's encoder and decoder networks, forward and backward.
  */
 #include "models/dvae_net.h"
+#include "common/mem.h"
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 static struct dvae_conv add_conv(struct params *p, int in, int out, int kernel, int side, const char *name)
 {
@@ -137,6 +139,8 @@ void dvae_net_layout(struct dvae_net *net, const struct dvae_scratch *s, struct 
     net->train = train;
     if (!train)
         each_conv(net, take_packed, a);
+    if (!train && net->decoder)
+        net->columns = arena_take(a, (size_t)net->input.in * (size_t)net->input.out, F32);
     net->first = next_state(s, a, elements(batch, net->input.side, net->input.out), train, &flow);
     struct tensor state = net->first;
     for (int i = 0; i < net->groups * net->blocks; i++) {
@@ -212,13 +216,36 @@ static void infer(const struct dvae_net *net, const struct dvae_conv *c, struct 
     net->k->conv_infer(y, x, c->packed, param_value(net->params, c->param + 1), &s, &f);
 }
 
-static struct tensor infer_features(struct dvae_net *net, struct tensor in, int n)
+/* columns = the input convolution's weights turned, plus its bias. */
+static void pack_columns(struct dvae_net *net)
+{
+    size_t codes = (size_t)net->input.in, width = (size_t)net->input.out;
+    float *w = xmalloc((codes * width + width) * sizeof *w), *bias = w + codes * width;
+    float *columns = xmalloc(codes * width * sizeof *columns);
+    net->k->download(w, param_value(net->params, net->input.param), codes * width);
+    net->k->download(bias, param_value(net->params, net->input.param + 1), width);
+    for (size_t c = 0; c < codes; c++)
+        for (size_t i = 0; i < width; i++)
+            columns[c * width + i] = bias[i] + w[i * codes + c];
+    net->k->upload(net->columns, columns, codes * width);
+    free(columns);
+    free(w);
+}
+
+static void pack_once(struct dvae_net *net)
+{
+    if (net->packed)
+        return;
+    each_conv(net, pack, NULL);
+    if (net->decoder)
+        pack_columns(net);
+    net->packed = true;
+}
+
+/* The features of what is in net->first. */
+static struct tensor infer_blocks(struct dvae_net *net, int n)
 {
     int last = net->groups * net->blocks - 1;
-    if (!net->packed)
-        each_conv(net, pack, NULL);
-    net->packed = true;
-    infer(net, &net->input, net->first, in, n, (struct conv_fusion){0});
     for (int i = 0; i <= last; i++) {
         const struct dvae_block *b = &net->block[i];
         if (i > 0 && i % net->blocks == 0)
@@ -233,6 +260,13 @@ static struct tensor infer_features(struct dvae_net *net, struct tensor in, int 
     return net->block[last].y;
 }
 
+static struct tensor infer_features(struct dvae_net *net, struct tensor in, int n)
+{
+    pack_once(net);
+    infer(net, &net->input, net->first, in, n, (struct conv_fusion){0});
+    return infer_blocks(net, n);
+}
+
 struct tensor dvae_net_features(struct dvae_net *net, const struct dvae_scratch *s, struct tensor in, int n)
 {
     return net->train ? train_features(net, s, in, n) : infer_features(net, in, n);
@@ -245,6 +279,13 @@ void dvae_net_forward(struct dvae_net *net, const struct dvae_scratch *s, struct
         conv_forward(net, &net->output, out, features, n);
     else
         infer(net, &net->output, out, features, n, (struct conv_fusion){0});
+}
+
+void dvae_net_from_codes(struct dvae_net *net, struct tensor out, struct tensor codes, int n)
+{
+    pack_once(net);
+    net->k->embed(net->first, net->columns, codes, n * net->input.side * net->input.side, net->input.out, false);
+    infer(net, &net->output, out, infer_blocks(net, n), n, (struct conv_fusion){0});
 }
 
 void dvae_net_codes(struct dvae_net *net, struct tensor codes, struct tensor in, int n)

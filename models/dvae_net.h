@@ -38,7 +38,8 @@ struct dvae_net {
     float gain;
     struct dvae_conv input, output;
     struct dvae_block block[DVAE_MAX_GROUPS * DVAE_MAX_BLOCKS];
-    struct tensor first; /* the input convolution's output */
+    struct tensor first;   /* the input convolution's output */
+    struct tensor columns; /* in inference of a decoder: what the input convolution makes of each code, [vocab, init] */
 };
 
 /* Working memory of both networks. Inference: the state moves between flow[0] and flow[1], and a block's inner states
@@ -62,6 +63,8 @@ void dvae_net_layout(struct dvae_net *net, const struct dvae_scratch *s, struct 
 void dvae_net_forward(struct dvae_net *net, const struct dvae_scratch *s, struct tensor out, struct tensor in, int n);
 /* codes [n, ...] I32 = the first largest of each position's outputs, in inference; they are not stored. */
 void dvae_net_codes(struct dvae_net *net, struct tensor codes, struct tensor in, int n);
+/* The same of codes [n, ...] I32 in a decoder's inference: of one code, the input convolution makes a column. */
+void dvae_net_from_codes(struct dvae_net *net, struct tensor out, struct tensor codes, int n);
 /* All but the output convolution: the features [n, ..., output.in] behind the last ReLU, in the network's memory. */
 struct tensor dvae_net_features(struct dvae_net *net, const struct dvae_scratch *s, struct tensor in, int n);
 /* After a forward pass of a network laid out for training: weights' gradients += ; din = the gradient of `in`, or

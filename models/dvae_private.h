@@ -20,11 +20,11 @@ struct dvae {
 
     struct tensor x;      /* [batch, side, side, 3] mapped pixels */
     struct tensor logits; /* [batch, grid * grid, vocab] */
-    struct tensor z;      /* the same shape: the decoder's input */
     struct tensor stats;  /* [batch, side * side, 6] */
     struct tensor codes;  /* [batch, grid * grid] I32 */
 
     /* For training alone. */
+    struct tensor z;       /* like logits: the decoder's input */
     struct tensor noise;   /* like logits; in the backward pass the gradient of z */
     struct tensor dlogits; /* like logits */
     struct tensor dstats;  /* like stats */

@@ -15,6 +15,7 @@
 #include "common/stage.h"
 #include "common/stage_counts.h"
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,6 +33,8 @@ struct queue {
     bool insecure, json_log;
     struct link *from, *to;
     struct monitor *server;
+    pthread_mutex_t lock; /* of what the metrics' thread is shown */
+    struct link_counts from_counts, to_counts;
 };
 
 static const struct argp_option options[] = {
@@ -103,9 +106,20 @@ static int open_links(struct queue *q)
 
 static void print_metrics(void *self, struct buf *out)
 {
-    const struct queue *q = self;
-    link_counts_print(link_counts(q->from), out);
-    link_counts_print(link_counts(q->to), out);
+    struct queue *q = self;
+    pthread_mutex_lock(&q->lock);
+    struct link_counts from = q->from_counts, to = q->to_counts;
+    pthread_mutex_unlock(&q->lock);
+    link_counts_print(&from, out);
+    link_counts_print(&to, out);
+}
+
+static void show_metrics(struct queue *q)
+{
+    pthread_mutex_lock(&q->lock);
+    q->from_counts = *link_counts(q->from);
+    q->to_counts = *link_counts(q->to);
+    pthread_mutex_unlock(&q->lock);
 }
 
 /* Batches onwards, acknowledgements back. */
@@ -148,6 +162,7 @@ static int serve(struct queue *q)
         /* What was moved goes out now; what came meanwhile is left to end the next wait. */
         link_flush(q->from, now);
         link_flush(q->to, now);
+        show_metrics(q);
     } while (stopping ? link_counts(q->to)->open_items > 0 && now < deadline
                       : !ending || !link_end_is_told(q->to, now) || !link_end_is_heard(q->from, now));
     return 0;
@@ -156,7 +171,7 @@ static int serve(struct queue *q)
 int main(int argc, char **argv)
 {
     const struct argp argp = {.options = options, .parser = parse, .doc = "Where feeders and workers of a run meet."};
-    struct queue q = {0};
+    struct queue q = {.lock = PTHREAD_MUTEX_INITIALIZER};
     argp_program_version = "atelier-queue " ATELIER_VERSION;
     argp_err_exit_status = ERR_USAGE;
     if (argp_parse(&argp, argc, argv, 0, NULL, &q) != 0)
@@ -165,6 +180,8 @@ int main(int argc, char **argv)
     stage_catch_signals();
     const struct monitor_view view = {print_metrics, &q};
     int rc = open_links(&q);
+    if (rc == 0)
+        show_metrics(&q);
     if (rc == 0 && q.metrics)
         rc = monitor_open(&q.server, q.metrics, q.insecure, &view);
     if (rc == 0 && q.server)

@@ -7,6 +7,7 @@
 #include "common/mem.h"
 #include "common/members.h"
 #include "pipelines/run_plan.h"
+#include <errno.h>
 #include <fts.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,9 +35,12 @@ static void hash_file(struct identity *id, const FTSENT *file)
     char facts[48];
     uint32_t crc = 0;
     uint64_t size = (uint64_t)file->fts_statp->st_size;
+    errno = 0;
     if (size <= FILE_BYTES && size <= id->left && file_read(file->fts_accpath, FILE_BYTES, &content) == 0) {
         crc = crc32c(0, content.data, content.len);
         id->left -= content.len;
+    } else if (errno == ENOMEM) {
+        mem_gone(size);
     }
     buf_free(&content);
     snprintf(facts, sizeof facts, "%llu %08x", (unsigned long long)size, crc);
@@ -60,6 +64,7 @@ static bool is_content(const char *name)
 static void hash_tree(struct identity *id, char *name)
 {
     char *const roots[] = {name, NULL};
+    errno = 0;
     FTS *tree = fts_open(roots, FTS_LOGICAL | FTS_NOCHDIR, by_name);
     for (FTSENT *file; tree && (file = fts_read(tree)) != NULL;) {
         if (file->fts_info == FTS_D && file->fts_level > 0)
@@ -67,6 +72,8 @@ static void hash_tree(struct identity *id, char *name)
         else if (file->fts_info == FTS_F && (file->fts_level == 0 || is_content(file->fts_name)))
             hash_file(id, file);
     }
+    if (errno == ENOMEM) /* or it would be another run */
+        mem_gone(0);
     if (tree)
         fts_close(tree);
 }

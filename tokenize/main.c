@@ -12,8 +12,8 @@ enum { OPTION_VOCAB = 0x100, OPTION_LENGTH, OPTION_TRAIN, OPTION_SIZE, OPTION_DE
 
 static const struct argp_option options[] = {
     {"vocab", OPTION_VOCAB, "FILE", 0,
-     "Vocabulary: Hugging Face's tokenizer.json (byte-level BPE), or CLIP's bpe_simple_vocab_16e6.txt.gz; with --train "
-     "it is written",
+     "Vocabulary: Hugging Face's tokenizer.json (byte-level BPE: GPT-2's, RoBERTa's, GPT-4's, Llama 3's, Qwen 2's and "
+     "the like), or CLIP's bpe_simple_vocab_16e6.txt.gz; with --train it is written",
      0},
     {"length", OPTION_LENGTH, "T", 0, "Cut captions to T tokens (256); what was cut is counted", 0},
     {"train", OPTION_TRAIN, NULL, 0, "Train a vocabulary from the captions; no records are written", 0},
@@ -54,7 +54,8 @@ static const char doc[] =
     "Padding is left to the trainer, which has an embedding of its own for each place behind a caption's end. "
     "Bytes that are no UTF-8 are read as U+FFFD. A caption that spells out an added token of the vocabulary "
     "(<|endoftext|>) becomes that token, as in Hugging Face's tokenizers; vocabularies that are trained here have "
-    "none.";
+    "none. What a tokenizer.json's post-processor puts around each text is left out.\n"
+    "One thread does the work, most of which is reading and writing: --threads changes nothing.";
 
 int main(int argc, char **argv)
 {

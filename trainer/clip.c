@@ -31,7 +31,7 @@ static int open_clip(struct trainer *t)
     const struct settings *s = &t->settings;
     struct clip_task *c = t->model = xcalloc(1, sizeof *c);
     c->augment = strcmp(s->augment, "paper") != 0 ? AUGMENT_NONE : AUGMENT_PRIOR;
-    if (bpe_open(&c->bpe, s->vocab) || trainer_keep(t, s->vocab, "vocab.json"))
+    if (bpe_open(&c->bpe, s->vocab))
         return -1;
     c->worker = bpe_worker_new(c->bpe);
     struct clip_config config = {
@@ -52,6 +52,11 @@ static int open_clip(struct trainer *t)
     c->pixels = xmalloc(n * (size_t)s->side * s->side * 3 * sizeof *c->pixels);
     c->text = xmalloc(n * (size_t)s->context * sizeof *c->text);
     return 0;
+}
+
+static int start_clip(struct trainer *t)
+{
+    return trainer_keep(t, t->settings.vocab, "vocab.json");
 }
 
 static struct params *params_of_clip(struct trainer *t)
@@ -134,6 +139,7 @@ const struct task task_clip = {
     .bit = TASK_CLIP,
     .doc = "CLIP: which caption belongs to which picture",
     .open = open_clip,
+    .start = start_clip,
     .params = params_of_clip,
     .step = step_clip,
     .save = save_clip,

@@ -71,7 +71,7 @@ static struct argp_option *make_options(enum task_bit bit)
 static int meet(struct command *c)
 {
     static char name[32] = "trainer";
-    int rc = comm_open(&c->t.comm, !strncmp(c->t.settings.device, "cuda", 4));
+    int rc = comm_open(&c->t.comm);
     const struct comm *comm = c->t.comm;
     if (comm->rank > 0) {
         snprintf(name, sizeof name, "trainer %d", comm->rank);
@@ -106,7 +106,8 @@ static int run(struct command *c)
     int cores = omp_get_num_procs() / c->t.comm->sharing;
     kernels_set_threads(s->threads ? (int)s->threads : cores > 0 ? cores : 1);
     c->t.k = open_kernels(s, c->t.comm);
-    if (!c->t.k || dataset_open(&c->t.data, s->data, (size_t)s->memory << 20))
+    if (!c->t.k || (!strcmp(c->t.k->name, "cuda") && comm_use_gpu(&c->t.comm)) ||
+        dataset_open(&c->t.data, s->data, (size_t)s->memory << 20))
         return -1;
     return trainer_run(&c->t, c->task);
 }

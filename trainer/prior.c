@@ -29,16 +29,11 @@ struct prior_task {
 
 enum { SUM_LOSS, SUM_TEXT, SUM_IMAGE, SUM_CUT, SUMS };
 
-static int open_dvae_beside(struct trainer *t, struct prior_task *p)
+static int open_own_dvae(struct trainer *t, struct prior_task *p)
 {
     char *from = model_path(t->settings.dvae);
     int rc = dvae_open(&p->dvae, t->k, from, NULL, 0, 1);
     free(from);
-    if (rc || !trainer_writes(t))
-        return rc;
-    char *path = xasprintf("%s/dvae.safetensors", t->settings.run);
-    rc = dvae_save(p->dvae, dvae_params(p->dvae)->values, path);
-    free(path);
     return rc;
 }
 
@@ -71,7 +66,7 @@ static int open_prior(struct trainer *t)
     const struct settings *s = &t->settings;
     struct prior_task *p = t->model = xcalloc(1, sizeof *p);
     int own = trainer_part(t).own;
-    if (bpe_open(&p->bpe, s->vocab) || trainer_keep(t, s->vocab, "vocab.json") || (s->dvae && open_dvae_beside(t, p)))
+    if (bpe_open(&p->bpe, s->vocab) || (s->dvae && open_own_dvae(t, p)))
         return -1;
     p->worker = bpe_worker_new(p->bpe);
     struct prior_config c = {.layers = (int)s->layers,
@@ -85,6 +80,20 @@ static int open_prior(struct trainer *t)
     p->text = xmalloc((size_t)own * (size_t)c.text_len * sizeof *p->text);
     p->image = xmalloc((size_t)own * (size_t)c.grid * (size_t)c.grid * sizeof *p->image);
     return p->dvae ? prior_sampler_new(&p->sampler, p->prior, SHEET_CANDIDATES) : 0;
+}
+
+/* A run's directory is a model: it gets all that a sampler needs. */
+static int start_prior(struct trainer *t)
+{
+    const struct prior_task *p = t->model;
+    if (trainer_keep(t, t->settings.vocab, "vocab.json"))
+        return -1;
+    if (!p->dvae || !trainer_writes(t))
+        return 0;
+    char *path = xasprintf("%s/dvae.safetensors", t->settings.run);
+    int rc = dvae_save(p->dvae, dvae_params(p->dvae)->values, path);
+    free(path);
+    return rc;
 }
 
 static struct params *params_of_prior(struct trainer *t)
@@ -235,6 +244,7 @@ const struct task task_prior = {
     .bit = TASK_PRIOR,
     .doc = "the transformer: captions to codes",
     .open = open_prior,
+    .start = start_prior,
     .params = params_of_prior,
     .step = step_prior,
     .save = save_prior,

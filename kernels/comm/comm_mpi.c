@@ -21,7 +21,6 @@
 #define SLICE ((size_t)1 << 22) /* elements summed at a time: bounds the memory beside the tensor */
 #define POLLS 1000              /* of a wait before it sleeps between polls */
 #define NAP_NS 50000
-#define LOST_SECONDS 1800 /* rank 0 may be writing a large checkpoint all that time */
 
 static struct comm world;
 static float *stage;        /* [size, one share of a slice] */
@@ -53,9 +52,9 @@ static int finish(int count, const char *doing)
             sched_yield();
         else
             nanosleep(&nap, NULL);
-        if (MPI_Wtime() - begin > LOST_SECONDS)
+        if (MPI_Wtime() - begin > COMM_LOST_SECONDS)
             return err_set(ERR_AGAIN, "process %d of %d, %s: no word from the others for %d minutes", world.rank,
-                           world.size, doing, LOST_SECONDS / 60);
+                           world.size, doing, COMM_LOST_SECONDS / 60);
     }
 }
 

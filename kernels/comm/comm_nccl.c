@@ -1,21 +1,17 @@
 /*
- * Collectives over NCCL for tensors on GPUs. The processes meet by MPI, whose table also moves what is on the host.
- * A process uses the GPU of its local rank among those that it sees: with four visible, the four processes of a host
- * have one each; where the launcher shows each process its own alone (srun --gpus-per-task), that one.
- * In which order NCCL adds up depends on the hosts and GPUs alone, so a run repeats on the same ones.
+ * Collectives over NCCL for tensors on GPUs; what is on the host stays with the table that the processes met by. In
+ * which order NCCL adds up depends on the hosts and GPUs alone, so a run repeats on the same ones.
  */
 #include "common/err.h"
 #include "kernels/comm/comm_library.h"
 
 #include <cuda_runtime.h>
-#include <mpi.h>
 #include <nccl.h>
 #include <time.h>
 
 #define NAP_NS 20000
-#define LOST_SECONDS 1800
 
-static struct comm mpi;
+static const struct comm *host;
 static ncclComm_t nccl;
 static cudaStream_t stream;
 
@@ -23,13 +19,13 @@ static int cuda_check(cudaError_t rc, const char *doing)
 {
     return rc == cudaSuccess
                ? 0
-               : err_set(ERR_IO, "process %d of %d, %s: %s", mpi.rank, mpi.size, doing, cudaGetErrorString(rc));
+               : err_set(ERR_IO, "process %d of %d, %s: %s", host->rank, host->size, doing, cudaGetErrorString(rc));
 }
 
 static int nccl_check(ncclResult_t rc, const char *doing)
 {
     return rc == ncclSuccess ? 0
-                             : err_set(ERR_AGAIN, "process %d of %d, %s: %s (%s)", mpi.rank, mpi.size, doing,
+                             : err_set(ERR_AGAIN, "process %d of %d, %s: %s (%s)", host->rank, host->size, doing,
                                        ncclGetErrorString(rc), ncclGetLastError(nccl));
 }
 
@@ -38,14 +34,14 @@ static int finish(const char *doing)
 {
     const struct timespec nap = {0, NAP_NS};
     cudaError_t state;
-    double begin = MPI_Wtime();
+    time_t begin = time(NULL);
     while ((state = cudaStreamQuery(stream)) == cudaErrorNotReady) {
         ncclResult_t failed;
         if (nccl_check(ncclCommGetAsyncError(nccl, &failed), doing) || nccl_check(failed, doing))
             return -1;
-        if (MPI_Wtime() - begin > LOST_SECONDS)
-            return err_set(ERR_AGAIN, "process %d of %d, %s: no word from the others for %d minutes", mpi.rank,
-                           mpi.size, doing, LOST_SECONDS / 60);
+        if (time(NULL) - begin > COMM_LOST_SECONDS)
+            return err_set(ERR_AGAIN, "process %d of %d, %s: no word from the others for %d minutes", host->rank,
+                           host->size, doing, COMM_LOST_SECONDS / 60);
         nanosleep(&nap, NULL);
     }
     return cuda_check(state, doing);
@@ -60,7 +56,8 @@ static int settle(const char *doing)
 static int sum(struct tensor x, size_t n)
 {
     static const char DOING[] = "summing";
-    if (settle(DOING) || nccl_check(ncclAllReduce(x.data, x.data, n, ncclFloat32, ncclSum, nccl, stream), DOING))
+    ncclDataType_t type = x.dtype == BF16 ? ncclBfloat16 : x.dtype == F16 ? ncclFloat16 : ncclFloat32;
+    if (settle(DOING) || nccl_check(ncclAllReduce(x.data, x.data, n, type, ncclSum, nccl, stream), DOING))
         return -1;
     return finish(DOING);
 }
@@ -79,8 +76,8 @@ static int gather(struct tensor all, size_t rows, size_t d)
     static const char DOING[] = "gathering";
     if (settle(DOING) || nccl_check(ncclGroupStart(), DOING))
         return -1;
-    for (int r = 0; r < mpi.size; r++) {
-        size_t first = comm_first(&mpi, rows, r), count = comm_first(&mpi, rows, r + 1) - first;
+    for (int r = 0; r < host->size; r++) {
+        size_t first = comm_first(host, rows, r), count = comm_first(host, rows, r + 1) - first;
         void *at = tensor_at(all, first * d).data;
         if (nccl_check(ncclBroadcast(at, at, count * d, ncclFloat32, r, nccl, stream), DOING))
             return -1;
@@ -94,22 +91,19 @@ static void end(int code)
         ncclCommAbort(nccl);
     else
         ncclCommDestroy(nccl);
-    mpi.end(code);
+    host->end(code);
 }
 
-int comm_nccl_open(struct comm *c)
+int comm_nccl_open(const struct comm *met, struct comm *c)
 {
-    static const char DOING[] = "meeting the others";
+    static const char DOING[] = "meeting on the GPUs";
     ncclUniqueId id;
-    int gpus;
-    if (comm_mpi_open(&mpi))
+    host = met;
+    if (cuda_check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), DOING) ||
+        (host->rank == 0 && nccl_check(ncclGetUniqueId(&id), DOING)) || host->broadcast_host(&id, sizeof id) ||
+        nccl_check(ncclCommInitRank(&nccl, host->size, id, host->rank), DOING))
         return -1;
-    if (cuda_check(cudaGetDeviceCount(&gpus), DOING) || cuda_check(cudaSetDevice(mpi.local_rank % gpus), DOING) ||
-        cuda_check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), DOING) ||
-        (mpi.rank == 0 && nccl_check(ncclGetUniqueId(&id), DOING)) || mpi.broadcast_host(&id, sizeof id) ||
-        nccl_check(ncclCommInitRank(&nccl, mpi.size, id, mpi.rank), DOING))
-        return -1;
-    *c = mpi;
+    *c = *host;
     c->name = "nccl";
     c->sum = sum;
     c->gather = gather;

@@ -23,7 +23,7 @@
 #define STAGE_RECORDS 16384 /* on their way between stages (link_endpoint.c) */
 #define MAX_CHILDREN 16
 #define MAX_TIMES 100000
-#define ROUNDS 5
+#define ROUNDS 3
 #define POLL_MS 1000
 
 static char dir[] = "/tmp/atelier-bench-XXXXXX";
@@ -126,7 +126,8 @@ struct feeder {
 
 static void feeder_open(struct feeder *f, const char *uri, const struct load *load)
 {
-    if (link_open(&f->link, uri, &(struct link_options){.role = LINK_FEEDER}) < 0)
+    if (link_open(&f->link, uri, &(struct link_options){.role = LINK_FEEDER}) < 0 ||
+        link_service(f->link, stage_clock()) < 0)
         die("feeder");
     make_batch(&f->batch, load);
     f->records = load->records;
@@ -207,8 +208,8 @@ static double through(const struct load *load, int workers, bool queued)
     struct feeder f;
     join(&f, load, workers, queued);
     double rate = feed_much(&f);
-    kill_children();
     feeder_close(&f);
+    kill_children();
     return rate;
 }
 
@@ -259,8 +260,8 @@ static double between_stages(const struct load *load, int workers)
         else if ((filled += load->records) > STAGE_RECORDS || filled * load->bytes > WINDOW_BYTES)
             start = now;
     }
-    kill_children();
     sink_close(&s);
+    kill_children();
     record_free(&r);
     free(uri);
     free(bound);
@@ -389,9 +390,10 @@ static void compete(const struct load *load)
     for (int round = 0; round < ROUNDS; round++)
         for (size_t i = 0; i < count; i++)
             all[i].rates[round] = all[i].run(load, all[i].count);
+    for (size_t i = 0; i < count; i++)
+        qsort(all[i].rates, ROUNDS, sizeof *all[i].rates, ascending);
     for (size_t i = 0; i < count; i++) {
-        struct contender *c = &all[i];
-        qsort(c->rates, ROUNDS, sizeof *c->rates, ascending);
+        const struct contender *c = &all[i];
         double rate = c->rates[ROUNDS / 2];
         printf("%-10s %-20s %10.0f records/s %8.1f MB/s (%.1f to %.1f) %6.2f of %s\n", load->name, c->name, rate,
                rate * (double)load->bytes / 1e6, c->rates[0] * (double)load->bytes / 1e6,
@@ -419,8 +421,8 @@ static void time_one(bool queued)
             ;
         times[count] = stage_clock() - begun;
     }
-    kill_children();
     feeder_close(&f);
+    kill_children();
     qsort(times, count, sizeof *times, ascending);
     printf("one record %-20s median %.0f us, 99%% %.0f us, of %zu\n", queued ? "queue" : "link", 1e6 * times[count / 2],
            1e6 * times[count * 99 / 100], count);

@@ -6,7 +6,7 @@ random texts with both and compares the vocabularies.
     venv/bin/python tests/bench/bpe_differential.py [--count 10000000] [--trainings 200] [--seed 1] [--clip MERGES.txt.gz]
 
 Vocabularies: one trained here, under every rule that is supported (no normalizer, NFC, a space in front, no pattern,
-whole words first, added tokens, bytes left out), and CLIP's where its merges are given. Ten million strings take about
+the patterns and post-processors of GPT-4, Llama 3, Qwen 2 and RoBERTa, whole words first, added tokens, bytes left out), and CLIP's where its merges are given. Ten million strings take about
 twelve minutes of CPU. A fifth of the strings is no UTF-8: tokenizers gets what bytes.decode("utf-8", "replace") makes of it. The first difference is printed; exit 1.
 """
 import argparse, copy, gzip, json, os, random, subprocess, sys, tempfile
@@ -115,6 +115,11 @@ def rules(base):
     vocab = len(base["model"]["vocab"])
     token = {"single_word": False, "lstrip": False, "rstrip": False, "special": True}
     level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    gpt4 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+
+    def split(regex):
+        return {"type": "Sequence", "pretokenizers": [
+            {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": False}, level | {"use_regex": False}]}
     few = {k: v for k, v in base["model"]["vocab"].items() if v >= 100}
     changes = {
         "lower": {},
@@ -122,6 +127,15 @@ def rules(base):
         "nfc": {"normalizer": {"type": "NFC"}},
         "nfc+lower": {"normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Lowercase"}]}},
         "space": {"pre_tokenizer": level | {"add_prefix_space": True}},
+        "gpt-4": {"pre_tokenizer": split(gpt4), "normalizer": None},
+        "llama 3": {"pre_tokenizer": split(gpt4), "model": base["model"] | {"ignore_merges": True},
+                    "post_processor": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False, "use_regex": True}},
+        "qwen 2": {"pre_tokenizer": split(gpt4.replace("{1,3}", "")), "normalizer": {"type": "NFC"}},
+        "roberta": {"pre_tokenizer": level | {"add_prefix_space": True}, "added_tokens": [
+                        token | {"id": vocab, "content": "<|endoftext|>", "normalized": True, "lstrip": True},
+                        token | {"id": vocab + 1, "content": "<E>", "normalized": False, "lstrip": True, "rstrip": True}],
+                    "post_processor": {"type": "RobertaProcessing", "sep": ["<E>", vocab + 1], "cls": ["<E>", vocab + 1],
+                                       "trim_offsets": True, "add_prefix_space": True}},
         "no pattern": {"pre_tokenizer": level | {"use_regex": False}},
         "whole words": {"model": base["model"] | {"ignore_merges": True}},
         "added": {"added_tokens": [token | {"id": vocab, "content": "<|endoftext|>", "normalized": False},

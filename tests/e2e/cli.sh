@@ -89,16 +89,19 @@ done
 expect 0 '' atelier-rerank --clip clip --in tar:kept.tar --out dir:new --page new.page --dry-run
 [ -z "$(find . -name 'new*')" ] || fail "rerank --dry-run writes $(find . -name 'new*')"
 # Threads that wait do not spin for long, whoever starts a program.
+mkfifo idle
 for program in atelier-filter 'atelier filter'; do
-    env -u OMP_WAIT_POLICY $program --in text:- --out text:/dev/null 2>err < <(sleep 2) &
-    sleep 1
-    tr '\0' '\n' <"/proc/$(pgrep -P $! -n . || echo $!)/environ" | grep -qx OMP_WAIT_POLICY=passive || fail "$program spins"
+    env -u OMP_WAIT_POLICY $program --in text:idle --out text:/dev/null 2>err &
+    exec 3>idle # when the program has opened it, it is what it will be
+    tr '\0' '\n' <"/proc/$!/environ" | grep -qx OMP_WAIT_POLICY=passive || fail "$program spins"
+    exec 3>&-
     wait $!
 done
 expect 74 absent atelier-trainer clip --preset demo --data tar:absent.tar --vocab vocab.json --run nowhere
 cp dvae/settings.json settings
 expect 65 dvae/checkpoint atelier-trainer clip --preset demo --data tar:kept.tar --vocab vocab.json --run dvae
 expect 65 dvae/checkpoint atelier-trainer dvae --preset demo --codes 64 --data tar:kept.tar --run dvae
+[ ! -e dvae/vocab.json ] || fail 'a run that was refused has left a vocabulary'
 cmp dvae/settings.json settings || fail 'a run that was refused has other settings now'
 quiet atelier-encode --dvae dvae --in tar:kept.tar --out lmdb:bare
 expect 65 'records without tokens' atelier-trainer prior --preset demo --bpe-dropout 0 --data lmdb:bare --vocab vocab.json --dvae dvae --run refused

@@ -142,6 +142,6 @@ expect 2 "all must see the same data" by 2 bash -c '"$@" --data "tar:$([ $OMPI_C
     "${small[@]}" --run other
 expect 2 "ATELIER_CPU" by 2 bash -c '[ $OMPI_COMM_WORLD_RANK = 0 ] || export ATELIER_CPU=plain; "$@"' - "${small[@]}" \
     --data tar:kept.tar --run mixed
-ATELIER_LIB=/nowhere expect 2 "/nowhere/comm-mpi.so" by 2 "${small[@]}" --data tar:kept.tar --run without
+ATELIER_LIBRARIES=/nowhere expect 2 "/nowhere/libatelier-mpi.so" by 2 "${small[@]}" --data tar:kept.tar --run without
 expect 75 "another trainer is at work" flock long/.lock mpirun --oversubscribe -n 2 "${small[@]}" --data tar:kept.tar --run long
 echo "refused with the reason"

@@ -49,9 +49,12 @@ grep -q 'vocabulary 300' err || fail "$(cat err)"
 [ ! -e dry.json ] || fail "--dry-run wrote a vocabulary"
 expect 74 'nowhere' atelier-tokenize --train --in text:captions.txt --vocab nowhere/v.json
 
-captions=$repository/../shared/captions/english.txt.gz
-[ -r "$captions" ] || exit 0
-zcat "$captions" > english.txt
-atelier-tokenize --train --in text:english.txt --vocab e.json 2> log
-atelier-tokenize --in text:english.txt --vocab e.json 2> log | atelier-tokenize --decode --vocab e.json --out text:back.txt 2>> log
-tr A-Z a-z < english.txt | cmp - back.txt
+captions=$repository/../shared/captions
+[ -r "$captions/english.txt.gz" ] || exit 0
+zcat "$captions/english.txt.gz" > english.txt
+quiet atelier-tokenize --train --in text:english.txt --vocab e.json
+for file in "$captions"/*.txt*; do
+    zcat -f "$file" > text.txt
+    atelier-tokenize --in text:text.txt --vocab e.json 2> log | quiet atelier-tokenize --decode --vocab e.json --out text:back.txt
+    LC_ALL=C.UTF-8 sed 's/.*/\L&/' text.txt | cmp - back.txt || fail "round trip: $file"
+done

@@ -40,7 +40,7 @@ def watch(where):
     last, lives, samples, wrong, stop = {}, {}, 0, [], []
     signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
     while not stop:
-        time.sleep(0.1)
+        time.sleep(0.2)
         for path in glob.glob("*.metrics"):
             try:
                 life = os.stat(path).st_ctime_ns  # a program that is started again makes its socket anew, and counts from nothing

@@ -22,7 +22,7 @@ fail() {
 
 # A random number below $1, from the seed in RANDOM.
 below() { echo $(((RANDOM * 32768 + RANDOM) % $1)); }
-nap() { sleep "$(awk -v ms="$1" 'BEGIN { print ms / 1000 }')"; }
+nap() { sleep "$(printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)))"; } # milliseconds
 
 make_input() { # records
     inputs=$1 rejects=$((($1 + 13) / 17))

@@ -3,13 +3,15 @@
  * NOMALLOC_ONCE, a file to be made, of the first process alone. To NOMALLOC_LOG it writes how many were counted, and
  * who asked for the first that failed.
  *
- * Not counted, since these libraries end the process themselves when memory is gone: libzmq (alloc_assert), libstdc++
- * (operator new throws, which nothing between it and main catches), libgomp (gomp_fatal), and the loader. Nor what
- * getprotobyname_r asks for, which libpgm calls in zmq_ctx_new: glibc 2.36 then reads through a null pointer.
+ * Not counted, since these libraries end the process themselves when memory is gone: libzmq (alloc_assert), libpgm
+ * (pgm_malloc), libstdc++ (operator new throws, which nothing between it and main catches), libgomp (gomp_fatal), and
+ * the loader. Nor what glibc 2.36 asks for in getprotobyname_r (which libpgm calls in zmq_ctx_new) and fts_open: it
+ * then uses a null pointer.
  */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fts.h>
 #include <netdb.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -23,7 +25,7 @@ void *__libc_calloc(size_t count, size_t size);
 void *__libc_realloc(void *p, size_t bytes);
 void *__libc_memalign(size_t alignment, size_t bytes);
 
-static const char *const excluded[] = {"/libzmq.", "/libstdc++.", "/libgomp.", "/ld-linux"};
+static const char *const excluded[] = {"/libzmq.", "/libpgm-", "/libstdc++.", "/libgomp.", "/ld-linux"};
 
 static bool counting;
 static _Thread_local bool excused;
@@ -38,6 +40,15 @@ int getprotobyname_r(const char *name, struct protoent *result, char *buffer, si
     int rc = real(name, result, buffer, len, found);
     excused = false;
     return rc;
+}
+
+FTS *fts_open(char *const *paths, int options, int (*compare)(const FTSENT **, const FTSENT **))
+{
+    FTS *(*real)(char *const *, int, int (*)(const FTSENT **, const FTSENT **)) = dlsym(RTLD_NEXT, __func__);
+    excused = true;
+    FTS *tree = real(paths, options, compare);
+    excused = false;
+    return tree;
 }
 
 static void write_log(void)

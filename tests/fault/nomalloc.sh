@@ -16,7 +16,7 @@ must() { "$@" >setup.log 2>&1 || fail "$*: $(tail -n 3 setup.log)"; }
 spoiled() {
     local n=$1 program=$2
     shift 2
-    LD_PRELOAD=$shim NOMALLOC_PROGRAM=$program NOMALLOC_AT=$n NOMALLOC_LOG=$work/asked timeout -s KILL 30 "$@"
+    LD_PRELOAD=$shim NOMALLOC_PROGRAM=$program NOMALLOC_AT=$n NOMALLOC_LOG=$work/asked timeout -s KILL 120 "$@"
 }
 
 make_input 60
@@ -71,6 +71,7 @@ for case in $cases; do
     once $case spoiled 0 "$(program $case)" >out.log 2>err.log || fail "$case without faults: $(tail -n 3 err.log)"
     read -r count _ <asked
     digest=$("$bin/atelier-store" digest store)
+    cp store/meta.json meta.json
     for ((n = 1; n <= count; n += step)); do
         clear_store $case
         once $case spoiled $n "$(program $case)" >out.log 2>err.log
@@ -86,6 +87,7 @@ for case in $cases; do
         [ -e store/000000.mdb ] || continue # it had not come so far
         [ $code = 0 ] || once $case >out.log 2>err.log || fail "$what: not resumed: $(tail -n 3 err.log)"
         check_store "$digest" "$what"
+        cmp -s store/meta.json meta.json || fail "$what: the store is of another run: $(cat store/meta.json)"
     done
     counts="${counts:-} $case $count"
 done

@@ -18,11 +18,16 @@ start() { # STEP-NAME COMMAND...
     "$@" --run fault $keys --metrics 127.0.0.1:$((port + 10 + ${#pids[@]})) 2>work.run/$name.log &
     pids+=($!) targets+=(http:$((port + 10 + ${#pids[@]} - 1)))
 }
-# Adds up what /metrics says was refused by those who still answer, and looks at their memory.
+metrics() { # port
+    { exec 9<>"/dev/tcp/127.0.0.1/$1" && printf 'GET /metrics HTTP/1.0\r\n\r\n' >&9 && timeout 1 cat <&9; } 2>/dev/null
+    exec 9>&-
+}
+# Keeps what those who still answer count, and looks at their memory.
 look() {
     local i
     for ((i = 0; i < ${#pids[@]}; i++)); do
-        curl -s -m 1 "http://127.0.0.1:$((port + 10 + i))/metrics" >metrics.$i.new && [ -s metrics.$i.new ] && mv metrics.$i.new metrics.$i
+        metrics $((port + 10 + i)) >metrics.$i.new
+        ! grep -q '^atelier_' metrics.$i.new || mv metrics.$i.new metrics.$i
         memory=$(awk '/^RssAnon/ { print $2 }' /proc/${pids[$i]}/status 2>/dev/null)
         [ "${memory:-0}" -le "$most_memory" ] || most_memory=$memory
     done

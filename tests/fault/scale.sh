@@ -24,6 +24,7 @@ for ((trial = seed; trial < seed + trials; trial++)); do
     for i in 2 3 4 5 6 7 8; do worker; done
     nap "$(below 1000)"
     for i in 0 1 2 3 4 5; do
+        while [ ! -S work.run/1-worker.$i.metrics ] && kill -0 "${workers[$i]}" 2>/dev/null; do nap 20; done # it has begun
         kill -TERM "${workers[$i]}"
         nap "$(below 100)"
     done

@@ -17,7 +17,8 @@ for ((trial = seed; trial < seed + trials; trial++)); do
     watch_counters
     "$bin/atelier-run" work.pipe >run.log 2>&1 &
     run_pid=$!
-    nap $((500 + $(below 1500)))
+    while [ "$(pgrep -c -P $run_pid)" -lt 8 ]; do nap 20; done # source, workers, queue and store
+    nap "$(below 1500)"
     mapfile -t victims < <(pgrep -P $run_pid)
     [ ${#victims[@]} -gt 0 ] || fail "trial $trial: it was over too soon"
     victim=${victims[$(below ${#victims[@]})]}

@@ -1,4 +1,5 @@
-/* libFuzzer: pictures. Sizes, whole and as squares; of a JPEG, whole when the square was accepted. */
+/* libFuzzer: pictures. Sizes, whole, reduced and as squares; whole when the square was accepted, and as large as said.
+ */
 #include "common/image.h"
 #include <stdlib.h>
 
@@ -16,9 +17,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (square)
         image_free(&im);
     bool whole = image_decode(&im, data, size, PIXELS, 1) == 0;
+    if ((square && !whole) || (whole && (im.width != width || im.height != height)))
+        abort();
     if (whole)
         image_free(&im);
-    if (square && !whole)
-        abort();
+    if (image_decode(&im, data, size, PIXELS, 2) == 0)
+        image_free(&im);
     return 0;
 }

@@ -288,6 +288,80 @@ static void test_exif_bounds(void **state)
     munmap(memory, 2 * page);
 }
 
+static void write_cmyk(struct buf *out, J_COLOR_SPACE space, bool adobe, const uint8_t inks[4])
+{
+    struct jpeg_error_mgr errors;
+    struct jpeg_compress_struct c = {.err = jpeg_std_error(&errors)};
+    unsigned char *bytes = NULL, row[W * 4];
+    unsigned long size = 0;
+    JSAMPROW rows = row;
+    for (int i = 0; i < W * 4; i++)
+        row[i] = adobe ? 255 - inks[i % 4] : inks[i % 4]; /* Adobe's programs invert them */
+    jpeg_create_compress(&c);
+    jpeg_mem_dest(&c, &bytes, &size);
+    c.image_width = W;
+    c.image_height = H;
+    c.input_components = 4;
+    c.in_color_space = JCS_CMYK;
+    jpeg_set_defaults(&c);
+    jpeg_set_colorspace(&c, space);
+    jpeg_set_quality(&c, 100, TRUE);
+    c.write_Adobe_marker = adobe;
+    jpeg_start_compress(&c, TRUE);
+    for (int y = 0; y < H; y++)
+        jpeg_write_scanlines(&c, &rows, 1);
+    jpeg_finish_compress(&c);
+    jpeg_destroy_compress(&c);
+    buf_append(out, bytes, size);
+    free(bytes);
+}
+
+static void test_cmyk(void **state)
+{
+    (void)state;
+    static const uint8_t inks[] = {200, 30, 90, 64};
+    for (int i = 0; i < 3; i++) { /* CMYK, Adobe's CMYK, Adobe's YCCK */
+        struct buf jpeg = {0};
+        struct image got;
+        write_cmyk(&jpeg, i < 2 ? JCS_CMYK : JCS_YCCK, i > 0, inks);
+        assert_int_equal(image_decode(&got, jpeg.data, jpeg.len, 0, 1), 0);
+        for (int p = 0; p < W * H * 3; p++) {
+            int want = (255 - inks[p % 3]) * (255 - inks[3]) / 255;
+            assert_in_range(got.rgb[p] + 3 - want, 0, 6);
+        }
+        image_free(&got);
+        buf_free(&jpeg);
+    }
+}
+
+static void test_profiles_are_seen(void **state)
+{
+    (void)state;
+    struct image im;
+    struct buf jpeg = {0}, png = {0}, with = {0};
+    static const uint8_t webp[] = "RIFF\x1e\0\0\0WEBPVP8X\x0a\0\0\0\x20\0\0\0\x09\0\0\x09\0\0";
+    picture(&im, W, H);
+    assert_int_equal(image_encode_jpeg(&im, 95, &jpeg), 0);
+    assert_int_equal(image_encode_png(&im, &png), 0);
+    assert_false(image_has_profile(jpeg.data, jpeg.len));
+    assert_false(image_has_profile(png.data, png.len));
+    buf_append(&with, jpeg.data, 2);
+    buf_append(&with, "\xFF\xE2\0\x10ICC_PROFILE\0\1\1", 18);
+    buf_append(&with, jpeg.data + 2, jpeg.len - 2);
+    assert_true(image_has_profile(with.data, with.len));
+    with.len = 0;
+    buf_append(&with, png.data, 33);
+    buf_append(&with, "\0\0\0\0iCCP\0\0\0\0", 12);
+    buf_append(&with, png.data + 33, png.len - 33);
+    assert_true(image_has_profile(with.data, with.len));
+    assert_true(image_has_profile(webp, sizeof webp - 1));
+    assert_false(image_has_profile(webp, 20));
+    image_free(&im);
+    buf_free(&jpeg);
+    buf_free(&png);
+    buf_free(&with);
+}
+
 static double distance(const struct image *a, const struct image *b)
 {
     double sum = 0;
@@ -332,8 +406,9 @@ static void test_square(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_kinds_of_png), cmocka_unit_test(test_animated_png), cmocka_unit_test(test_webp),
-        cmocka_unit_test(test_orientation),  cmocka_unit_test(test_exif_bounds),  cmocka_unit_test(test_square),
+        cmocka_unit_test(test_kinds_of_png),      cmocka_unit_test(test_animated_png), cmocka_unit_test(test_webp),
+        cmocka_unit_test(test_orientation),       cmocka_unit_test(test_exif_bounds),  cmocka_unit_test(test_cmyk),
+        cmocka_unit_test(test_profiles_are_seen), cmocka_unit_test(test_square),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -233,6 +233,69 @@ static void test_far_apart_over_links(void **state)
     expect_records(N);
 }
 
+/* A value of any length comes back, whether it is cut into parts or not. */
+static void test_values_of_all_lengths(void **state)
+{
+    (void)state;
+    enum { N = 9000 };
+    struct store *s;
+    struct store_report report;
+    struct record r = {0};
+    unsigned char *picture = xmalloc(N);
+    for (int i = 0; i < N; i++)
+        picture[i] = (unsigned char)(i * 31 + i / 256);
+    assert_int_equal(store_open_write(&s, path, NULL), 0);
+    for (int i = 0; i < N; i++) {
+        record_clear(&r);
+        record_set_u64(&r, FIELD_ID, (uint64_t)i);
+        record_set_string(&r, FIELD_IMAGE, picture, (size_t)i);
+        assert_int_equal(store_put(s, &r), 0);
+    }
+    assert_int_equal(store_close(&s), 0);
+    assert_int_equal(store_verify(path, &report), 0);
+    assert_true(report.problem_count == 0 && report.cursor == N && report.kept == N);
+    assert_int_equal(store_open_read(&s, path), 0);
+    assert_int_equal(store_cursor(s), N);
+    for (int i = 0; i < N; i++) {
+        assert_int_equal(store_get(s, (uint64_t)i, &r), 1);
+        assert_int_equal(r.image.len, i);
+        assert_true(i == 0 || memcmp(r.image.data, picture, (size_t)i) == 0);
+    }
+    store_close(&s);
+    record_free(&r);
+    free(picture);
+}
+
+static void test_no_length_wastes_pages(void **state)
+{
+    (void)state;
+    static const size_t lengths[] = {300,  700,  1000, 1100, 1350, 1700,  2000, 2050,
+                                     2300, 3000, 4200, 5000, 8300, 13000, 20000};
+    char picture[20000] = {0};
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        enum { N = 500 };
+        struct store *s;
+        struct store_stats stats;
+        struct record r = {0};
+        char *own = xasprintf("%s/%zu", path, i);
+        assert_int_equal(store_open_write(&s, own, NULL), 0);
+        for (int id = 0; id < N; id++) {
+            record_set_u64(&r, FIELD_ID, (uint64_t)id);
+            record_set_string(&r, FIELD_IMAGE, picture, lengths[i]);
+            assert_int_equal(store_put(s, &r), 0);
+        }
+        assert_int_equal(store_close(&s), 0);
+        assert_int_equal(store_open_read(&s, own), 0);
+        assert_int_equal(store_stats(s, &stats), 0);
+        double payload = (double)(N * lengths[i]);
+        if ((double)stats.bytes > 1.3 * payload + 5 * 4096)
+            fail_msg("%zu bytes take %.2f times as many", lengths[i], (double)stats.bytes / payload);
+        store_close(&s);
+        record_free(&r);
+        free(own);
+    }
+}
+
 static void test_runs_are_kept_apart(void **state)
 {
     (void)state;
@@ -427,8 +490,7 @@ static void test_missing_id(void **state)
         make_record(&r, ids[i]);
         value.len = 0;
         store_value_pack(&r, &value);
-        MDB_val key = {sizeof ids[i], (void *)&ids[i]}, data = {value.len, value.data};
-        assert_int_equal(mdb_put(txn, shard.dbi, &key, &data, MDB_APPEND), 0);
+        assert_int_equal(shard_put(&shard, txn, ids[i], &value), 0);
     }
     assert_int_equal(mdb_txn_commit(txn), 0);
     assert_int_equal(shard_close(&shard, true), 0);
@@ -576,6 +638,8 @@ int main(void)
         TEST(test_gap_is_an_error),
         TEST(test_much_may_wait),
         TEST(test_far_apart_over_links),
+        TEST(test_values_of_all_lengths),
+        TEST(test_no_length_wastes_pages),
         TEST(test_runs_are_kept_apart),
         TEST(test_one_writer),
         TEST(test_not_a_store),

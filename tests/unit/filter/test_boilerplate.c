@@ -66,6 +66,23 @@ static void test_table(void **state)
     assert_true(COUNT(dropped) + COUNT(kept) >= 200);
 }
 
+/* The same boilerplate, behind words and before them, does not take a caption away that says something. */
+static void test_beside_words(void **state)
+{
+    (void)state;
+    int wrong = 0;
+    for (size_t i = 0; i < 2 * COUNT(dropped); i++) {
+        char caption[512];
+        snprintf(caption, sizeof caption, i % 2 ? "dogs chasing balls, %s" : "%s: dogs chasing balls",
+                 dropped[i / 2].caption);
+        if (says_something(boilerplate, caption))
+            continue;
+        print_error("dropped: '%s'\n", caption);
+        wrong++;
+    }
+    assert_int_equal(wrong, 0);
+}
+
 /* What was remembered of a word must not depend on what stood behind it: a table in which each comes both ways. */
 static void test_memory_of_words(void **state)
 {
@@ -180,13 +197,10 @@ static void test_catastrophe_ends(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_table),
-        cmocka_unit_test(test_memory_of_words),
-        cmocka_unit_test(test_matches),
-        cmocka_unit_test(test_users_rules),
-        cmocka_unit_test(test_faults_are_named),
-        cmocka_unit_test(test_no_rules),
-        cmocka_unit_test(test_catastrophe_ends),
+        cmocka_unit_test(test_table),           cmocka_unit_test(test_beside_words),
+        cmocka_unit_test(test_memory_of_words), cmocka_unit_test(test_matches),
+        cmocka_unit_test(test_users_rules),     cmocka_unit_test(test_faults_are_named),
+        cmocka_unit_test(test_no_rules),        cmocka_unit_test(test_catastrophe_ends),
     };
     return cmocka_run_group_tests(tests, open_rules, close_rules);
 }

@@ -102,7 +102,7 @@ static void check_rest(const struct comm *c, float *x)
 static int process(const char *what)
 {
     const struct comm *c;
-    if (comm_open(&c, false)) {
+    if (comm_open(&c)) {
         fprintf(stderr, "%s\n", err_text());
         return 4;
     }
@@ -165,7 +165,7 @@ static void alone_nothing_changes(void **state)
 {
     (void)state;
     const struct comm *c;
-    assert_int_equal(comm_open(&c, false), 0);
+    assert_int_equal(comm_open(&c), 0);
     assert_true(c == comm_alone() && c->rank == 0 && c->size == 1);
     assert_int_equal(comm_first(c, 5, 0), 0);
     assert_int_equal(comm_first(c, 5, 1), 5);
@@ -183,9 +183,9 @@ static void without_mpi_it_says_what_is_missing(void **state)
     (void)state;
     const struct comm *c;
     setenv("OMPI_COMM_WORLD_SIZE", "2", 1);
-    setenv("ATELIER_LIB", "/nowhere", 1);
-    assert_int_equal(comm_open(&c, false), -1);
-    assert_non_null(strstr(err_text(), "/nowhere/comm-mpi.so"));
+    setenv("ATELIER_LIBRARIES", "/nowhere", 1);
+    assert_int_equal(comm_open(&c), -1);
+    assert_non_null(strstr(err_text(), "/nowhere/libatelier-mpi.so"));
     assert_non_null(strstr(err_text(), "libopenmpi-dev"));
     unsetenv("OMPI_COMM_WORLD_SIZE");
 }
@@ -199,11 +199,11 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_lost_process_ends_the_others),
         cmocka_unit_test(without_mpi_it_says_what_is_missing),
     };
-    /* BUILD/tests/unit/kernels/test_comm finds BUILD/lib/atelier. */
+    /* BUILD/tests/unit/kernels/test_comm finds BUILD/lib. */
     ssize_t len = readlink("/proc/self/exe", program, sizeof program - 1);
     program[len > 0 ? len : 0] = 0;
-    char *end = strstr(program, "/tests/unit/"), *lib = xasprintf("%.*s/lib/atelier", (int)(end - program), program);
-    setenv("ATELIER_LIB", lib, 1);
+    char *end = strstr(program, "/tests/unit/"), *lib = xasprintf("%.*s/lib", (int)(end - program), program);
+    setenv("ATELIER_LIBRARIES", lib, 1);
     free(lib);
     return argc > 1 ? process(argv[1]) : cmocka_run_group_tests(TESTS, NULL, NULL);
 }

@@ -40,6 +40,11 @@ static const char *changed(const char *path, const char *value)
     return file;
 }
 
+#define GPT4_SPLIT                                                                                                     \
+    "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?"         \
+    "\\\\p{L}+|\\\\p{N}{1,3}| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+\"},"  \
+    "\"behavior\":\"Isolated\",\"invert\":false}"
+
 static void test_supported(void **state)
 {
     (void)state;
@@ -50,9 +55,13 @@ static void test_supported(void **state)
         {"normalizer", "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"Lowercase\"}]}"},
         {"pre_tokenizer", "{\"type\":\"ByteLevel\",\"add_prefix_space\":true}"},
         {"pre_tokenizer", "{\"type\":\"ByteLevel\",\"use_regex\":false}"},
+        {"pre_tokenizer", "{\"type\":\"Sequence\",\"pretokenizers\":[" GPT4_SPLIT
+                          ",{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}]}"},
         {"post_processor", "{\"type\":\"ByteLevel\",\"trim_offsets\":false}"},
+        {"post_processor", "{\"type\":\"RobertaProcessing\",\"sep\":[\"</s>\",2],\"cls\":[\"<s>\",0]}"},
         {"decoder", "null"},
         {"added_tokens", "[{\"id\":280,\"content\":\"<s>\",\"special\":true,\"normalized\":false}]"},
+        {"added_tokens", "[{\"id\":280,\"content\":\"<mask>\",\"lstrip\":true,\"rstrip\":true}]"},
         {"model.dropout", "0.0"},
         {"model.continuing_subword_prefix", "\"\""},
         {"model.end_of_word_suffix", "\"\""},
@@ -94,7 +103,7 @@ static void test_unsupported(void **state)
         {"pre_tokenizer", "null", "pre_tokenizer is null"},
         {"pre_tokenizer", "", "pre_tokenizer is missing"},
         {"pre_tokenizer", "{\"type\":\"Metaspace\"}", "pre_tokenizer is {\"type\":\"Metaspace\"}"},
-        {"post_processor", "{\"type\":\"TemplateProcessing\"}", "post_processor is"},
+        {"pre_tokenizer", "{\"type\":\"Sequence\",\"pretokenizers\":[" GPT4_SPLIT "]}", "pre_tokenizer is"},
         {"decoder", "{\"type\":\"WordPiece\"}", "decoder is"},
         {"model", "", "model.type is missing"},
         {"model", "[]", "model.type is missing"},
@@ -122,7 +131,8 @@ static void test_unsupported(void **state)
         {"added_tokens", "[{\"id\":5,\"content\":\"<s>\"}]", "added_tokens[0]: the id 5 is another token's"},
         {"added_tokens", "[{\"id\":280,\"content\":\"a\"}]", "added_tokens[0]: \"a\" cannot have the id 280"},
         {"added_tokens", "[{\"id\":99999999,\"content\":\"<s>\"}]", "added_tokens[0]: \"<s>\" cannot have"},
-        {"added_tokens", "[{\"id\":280,\"content\":\"<s>\",\"lstrip\":true}]", "added_tokens[0].lstrip is true"},
+        {"added_tokens", "[{\"id\":280,\"content\":\"<s>\",\"single_word\":true}]",
+         "added_tokens[0].single_word is true"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct bpe *b = (struct bpe *)&b;
