@@ -53,15 +53,15 @@ static float unscale(const struct params *p, int i)
     return group < 0 ? 1 : 1 / p->scales[group].scale;
 }
 
-static void follow_scales(const struct params *p, const bool *overflowed)
+static void follow_scales(const struct params *p, const bool *overflowed, float replicas)
 {
     for (int g = 0; g < p->groups; g++) {
         struct grad_scale *s = &p->scales[g];
         s->cooldown -= s->cooldown > 0;
         if (!overflowed[g]) {
-            s->scale = fminf(s->scale * powf(2, 1 / 1000.0f), SCALE_MOST);
+            s->scale = fminf(s->scale * powf(2, 1 / 1000.0f), SCALE_MOST * replicas);
         } else if (s->cooldown == 0) {
-            s->scale = fmaxf(s->scale / sqrtf(2), SCALE_LEAST);
+            s->scale = fmaxf(s->scale / sqrtf(2), SCALE_LEAST * replicas);
             s->cooldown = SCALE_COOLDOWN;
         }
     }
@@ -108,6 +108,6 @@ float optimizer_step(struct optimizer *o, const struct optimizer_settings *s)
         p->k->adamw(param_value(p, i), param_in(p, o->m, i), param_in(p, o->v, i), param_grad(p, i), q->count, &h);
     }
     if (p->k->compute == F16)
-        follow_scales(p, o->overflowed);
+        follow_scales(p, o->overflowed, s->replicas > 0 ? s->replicas : 1);
     return norm;
 }

@@ -22,6 +22,7 @@ struct optimizer_settings {
     float decay;     /* decoupled, on parameters with `decay` alone */
     float v_max;     /* the running variance is clipped to it; INFINITY: never */
     float clip_norm; /* gradients are scaled down to this global norm; INFINITY: never */
+    float replicas;  /* processes whose gradients are summed: bounds of F16 gradients' scales; 0 counts as 1 */
 };
 
 /* Moments start at zero. 0 or -1. */

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +17,6 @@
 #include <unistd.h>
 
 #define KEPT_LIMIT ((size_t)1 << 30) /* bytes of a vocabulary */
-#define STATE_LIMIT (1u << 20)       /* bytes of a state.json */
 #define SKIPPED_LIMIT 50             /* updates without finite gradients, one after the other */
 
 struct loop {
@@ -74,48 +72,6 @@ int trainer_keep(const struct trainer *t, const char *from, const char *name)
     return rc;
 }
 
-static int state_save(const struct run_state *s, const char *dir)
-{
-    char text[1024];
-    int n = snprintf(text, sizeof text,
-                     "{\"step\": %" PRIu64 ", \"position\": %" PRIu64 ", \"elapsed\": %.17g, \"best_mean\": %.17g, "
-                     "\"window_sum\": %.17g, \"window\": %" PRIu64 ", \"windows\": %" PRIu64 ", \"halvings\": %" PRIu64
-                     ", \"skipped\": %" PRIu64 "}\n",
-                     s->step, s->position, s->elapsed, s->best_mean, s->window_sum, s->window, s->windows, s->halvings,
-                     s->skipped);
-    char *path = xasprintf("%s/state.json", dir);
-    int rc = file_write(path, text, (size_t)n);
-    free(path);
-    return rc;
-}
-
-static int state_load(struct run_state *s, const char *dir)
-{
-    struct buf file = {0};
-    char *path = xasprintf("%s/state.json", dir);
-    json_error_t error;
-    json_int_t step, position, window, windows = 0, halvings, skipped;
-    int rc = file_read(path, STATE_LIMIT, &file);
-    json_t *j = rc ? NULL : json_loadb((const char *)file.data, file.len, 0, &error);
-    if (!rc &&
-        (!j || json_unpack_ex(j, &error, 0, "{sI sI sF sF sF sI s?I sI sI}", "step", &step, "position", &position,
-                              "elapsed", &s->elapsed, "best_mean", &s->best_mean, "window_sum", &s->window_sum,
-                              "window", &window, "windows", &windows, "halvings", &halvings, "skipped", &skipped))) {
-        rc = err_set(ERR_DATA, "%s: %s", path, error.text);
-    } else if (!rc) {
-        s->step = (uint64_t)step;
-        s->position = (uint64_t)position;
-        s->window = (uint64_t)window;
-        s->windows = (uint64_t)windows;
-        s->halvings = (uint64_t)halvings;
-        s->skipped = (uint64_t)skipped;
-    }
-    json_decref(j);
-    buf_free(&file);
-    free(path);
-    return rc;
-}
-
 /* One slab of the checkpoint, as safetensors. */
 static int slab_save(struct params *p, struct tensor slab, const char *dir, const char *name)
 {
@@ -153,7 +109,7 @@ static int write_checkpoint(struct loop *l)
     if (!rc)
         rc = slab_save(p, p->values, dir, "weights") || slab_save(p, l->optimizer.m, dir, "mean") ||
              slab_save(p, l->optimizer.v, dir, "variance") || (averaged && slab_save(p, l->average, dir, "average")) ||
-             state_save(&t->state, dir);
+             state_save(&t->state, p, dir);
     if (!rc)
         rc = checkpoint_commit(t->settings.run, t->state.step);
     free(dir);
@@ -233,7 +189,7 @@ static int begin(struct loop *l)
         char *settings = settings_path(t);
         settings_tell_changes(&t->settings, t->bit, settings);
         free(settings);
-        rc = state_load(&t->state, dir) || slab_load(p, p->values, dir, "weights") ||
+        rc = state_load(&t->state, p, dir) || slab_load(p, p->values, dir, "weights") ||
              slab_load(p, l->optimizer.m, dir, "mean") || slab_load(p, l->optimizer.v, dir, "variance") ||
              (l->average.data && load_average(l, p, dir));
         l->optimizer.step = (int)(t->state.step - t->state.skipped);
@@ -241,6 +197,8 @@ static int begin(struct loop *l)
             log_info("%s: goes on from step %" PRIu64, t->settings.run, t->state.step);
     } else if (!rc) {
         params_init(p, (uint64_t)t->settings.seed);
+        for (int g = 0; t->k->compute == F16 && g < p->groups; g++)
+            p->scales[g].scale *= (float)t->comm->size; /* each has a share of the gradient */
         rc = l->task->start ? l->task->start(t) : 0;
         if (l->average.data)
             t->k->copy(l->average, p->values, p->total);
@@ -388,6 +346,7 @@ static int one_step(struct loop *l)
         .decay = (float)s->decay,
         .v_max = s->v_max > 0 ? (float)s->v_max : INFINITY,
         .clip_norm = s->clip > 0 ? (float)s->clip : INFINITY,
+        .replicas = (float)t->comm->size,
     };
     float norm = optimizer_step(&l->optimizer, &o);
     if (count_skipped(l, norm))

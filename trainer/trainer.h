@@ -73,6 +73,10 @@ void schedule_watch(struct trainer *t, double loss);
 /* From a to b along half a cosine, f from 0 to 1. */
 double cosine(double a, double b, double f);
 
+/* state.json in a checkpoint's directory: the state, and the scales of the gradients. 0 or -1. */
+int state_save(const struct run_state *s, const struct params *p, const char *dir);
+int state_load(struct run_state *s, struct params *p, const char *dir);
+
 /* Counts and says what training takes up on the device, before it is tried. 0, or -1: more than there is. */
 int trainer_plan(struct trainer *t, const struct task *task);
 

@@ -10,7 +10,7 @@ small_models
 # losses RUN OPTION...: of six updates of a small prior
 losses() {
     quiet atelier-trainer prior --preset demo --layers 4 --heads 2 --head-dim 32 --batch 2 --steps 6 --warmup 0 --pictures-every 0 \
-        --data lmdb:codes --vocab vocab.json --dvae dvae --run "$@"
+        --data lmdb:codes --vocab vocab.json --dvae dvae --run "$1" "${@:2}"
     sed 's/.*"loss": \([0-9.]*\),.*/\1/' "$1/metrics.jsonl"
 }
 # near NAME LIMIT: the losses of a run differ from the CPU's by at most so much
@@ -27,6 +27,10 @@ near fp16 0.005
 losses again --device cuda --recompute 1 >again.losses
 cmp bf16.losses again.losses || fail "activations that are computed again change the losses"
 cmp bf16/model.safetensors again/model.safetensors || fail "activations that are computed again change the model"
+
+losses halves --device cuda --precision fp16 --steps 3 --lr-steps 6 >/dev/null
+losses halves --device cuda --precision fp16 --lr-steps 6 >/dev/null
+cmp fp16/model.safetensors halves/model.safetensors || fail "an fp16 run that stopped does not go on as if it had not"
 
 quiet atelier-trainer prior --preset demo --data lmdb:codes --vocab vocab.json --dvae dvae --run planned --plan 1 --device cuda
 grep -q 'memory: .* GiB = weights' err || fail "no plan: $(cat err)"

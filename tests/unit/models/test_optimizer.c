@@ -88,10 +88,59 @@ static void test_not_finite(void **state)
     params_free(&p);
 }
 
+/* Scales at work, as where states are fp16: gradients that many times too large give the same update; a group whose
+ * gradients overflowed is left out, and its scale falls, but not twice within 125 updates. The parameters are F32. */
+static void test_scales(void **state)
+{
+    (void)state;
+    struct kernels half = *kernels_cpu();
+    struct params plain = table(&half), p = {0};
+    half.compute = F16;
+    for (int i = 0; i < 2; i++) {
+        params_add(&p, i == 0, INIT_NORMAL, 1, 1, (const int64_t[]){N}, "%d", i);
+        p.list[i].group = params_add_group(&p);
+    }
+    assert_int_equal(params_alloc(&p, &half, true), 0);
+    params_init(&p, 3);
+    assert_true(p.scales[0].scale == 8192 && p.scales[1].scale == 8192);
+    struct optimizer a, b;
+    assert_int_equal(optimizer_new(&a, &plain), 0);
+    assert_int_equal(optimizer_new(&b, &p), 0);
+    set_gradients(&plain, 1, 1);
+    set_gradients(&p, 1, 8192);
+    float norm = optimizer_step(&a, &settings);
+    assert_float_equal(optimizer_step(&b, &settings), norm, 1e-6 * norm);
+    float *want = downloaded(&half, plain.values, plain.total), *got = downloaded(&half, p.values, p.total);
+    for (size_t i = 0; i < plain.total; i++)
+        assert_float_equal(got[i], want[i], 1e-6);
+    float grown = 8192 * powf(2, 1 / 1000.0f);
+    assert_true(p.scales[0].scale == grown && p.scales[1].scale == grown);
+
+    float *moved = NULL;
+    for (int update = 0; update < 127; update++) {
+        set_gradients(&p, 2, grown);
+        half.upload(param_grad(&p, 1), &(float){INFINITY}, 1);
+        assert_true(isfinite(optimizer_step(&b, &settings)));
+        int falls = update < 125 ? 1 : 2;
+        assert_float_equal(p.scales[1].scale, grown / powf(2, 0.5f * (float)falls), 1e-2);
+    }
+    moved = downloaded(&half, p.values, p.total);
+    assert_memory_equal(moved + p.list[1].offset, got + p.list[1].offset, N * sizeof *got);
+    assert_memory_not_equal(moved + p.list[0].offset, got + p.list[0].offset, N * sizeof *got);
+    free(moved);
+    free(got);
+    free(want);
+    optimizer_free(&b);
+    optimizer_free(&a);
+    params_free(&p);
+    params_free(&plain);
+}
+
 EACH_TABLE(formulas)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {UNIT_EACH_TABLE(formulas), cmocka_unit_test(test_not_finite)};
+    const struct CMUnitTest tests[] = {UNIT_EACH_TABLE(formulas), cmocka_unit_test(test_not_finite),
+                                       cmocka_unit_test(test_scales)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
