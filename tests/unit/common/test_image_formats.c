@@ -288,6 +288,52 @@ static void test_exif_bounds(void **state)
     munmap(memory, 2 * page);
 }
 
+/* Chunks that claim more than the file has, which ends with a page; and a chunk of odd length before EXIF's. */
+static void test_exif_chunks(void **state)
+{
+    (void)state;
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    uint8_t *memory = mmap(NULL, 4 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *webp;
+    struct image im;
+    struct buf png = {0}, file = {0}, odd = {0};
+    int width, height;
+    assert_true(memory != MAP_FAILED);
+    assert_int_equal(mprotect(memory + 3 * page, page, PROT_NONE), 0);
+    picture(&im, W, H);
+    assert_int_equal(image_encode_png(&im, &png), 0);
+    size_t len = WebPEncodeLosslessRGB(im.rgb, W, H, W * 3, &webp);
+    for (int i = 0; i < 2; i++) {
+        const int behind = i ? 0 : 16; /* PNG's checksum and end */
+        file.len = 0;
+        if (i)
+            oriented_webp(&file, webp, len, 7, false);
+        else
+            oriented_png(&file, &png, 7);
+        file.len -= (size_t)behind;
+        uint8_t *at = memory + 3 * page - file.len;
+        assert_true(file.len < 3 * page);
+        memcpy(at, file.data, file.len);
+        memcpy(at + file.len - TIFF - (i ? 4 : 8), i ? "\0\x10\0\0" : "\0\0\x10\0", 4); /* 4,096 bytes of EXIF ... */
+        memcpy(at + file.len - TIFF + 4, "\0\1\0\0", 4);                                /* ... from 256 on */
+        assert_int_equal(image_size(at, file.len, &width, &height), 0);
+        assert_int_equal(width, W);
+    }
+    file.len = 0;
+    oriented_webp(&file, webp, len, 7, false);
+    buf_append(&odd, file.data, file.len - TIFF - 8);
+    buf_append(&odd, "ODD \1\0\0\0x", 10);
+    buf_append(&odd, file.data + file.len - TIFF - 8, TIFF + 8);
+    odd.data[4] = (uint8_t)(odd.data[4] + 10);
+    assert_int_equal(image_size(odd.data, odd.len, &width, &height), 0);
+    assert_int_equal(width, H);
+    munmap(memory, 4 * page);
+    WebPFree(webp);
+    image_free(&im);
+    buf_free(&png);
+    buf_free(&file);
+    buf_free(&odd);
+}
+
 static void write_cmyk(struct buf *out, J_COLOR_SPACE space, bool adobe, const uint8_t inks[4])
 {
     struct jpeg_error_mgr errors;
@@ -406,9 +452,11 @@ static void test_square(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_kinds_of_png),      cmocka_unit_test(test_animated_png), cmocka_unit_test(test_webp),
-        cmocka_unit_test(test_orientation),       cmocka_unit_test(test_exif_bounds),  cmocka_unit_test(test_cmyk),
-        cmocka_unit_test(test_profiles_are_seen), cmocka_unit_test(test_square),
+        cmocka_unit_test(test_kinds_of_png), cmocka_unit_test(test_animated_png),
+        cmocka_unit_test(test_webp),         cmocka_unit_test(test_orientation),
+        cmocka_unit_test(test_exif_bounds),  cmocka_unit_test(test_exif_chunks),
+        cmocka_unit_test(test_cmyk),         cmocka_unit_test(test_profiles_are_seen),
+        cmocka_unit_test(test_square),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
