@@ -152,6 +152,25 @@ NOMALLOC = $(BUILD)/tests/fault/nomalloc.so
 $(NOMALLOC): tests/fault/nomalloc.c
 	@mkdir -p $(@D)
 	@echo "link $@" && $(CC) $(CFLAGS) -O1 -fno-builtin -fPIC -shared $< -o $@
+# On a machine with a GPU, CUDA and a compiler, where nothing can be installed: the kernels' tests, golden vectors and benchmarks, with
+# stand-ins (tests/gpu) for the libraries. tests/gpu/check.sh and bench.sh run them.
+GPU_PARTS = $(patsubst %,$(BUILD)/%.o,common/err common/random common/file common/weights common/image \
+	$(basename $(wildcard models/prior*.c models/dvae*.c models/params.c models/optimizer.c models/transformer.c) $(filter-out models/clip_text.c,$(wildcard models/clip*.c)))) \
+	$(BUILD)/gpu/common/mem.o $(BUILD)/gpu/tests/gpu/alone.o $(BUILD)/libkernels.a
+GPU_TESTS = $(patsubst %.c,$(BUILD)/gpu/%,$(wildcard tests/unit/cuda/test_cuda_*.c tests/gpu/test_*.c))
+GPU_LINK = @mkdir -p $(@D) && echo "link $@" && $(CC) $(CFLAGS) -rdynamic $^ -lm -ldl -lpthread -o $@
+$(BUILD)/gpu/%.o: %.c
+	@mkdir -p $(@D)
+	@echo "cc $@" && $(CC) -Itests/gpu/include $(CFLAGS) -MMD -MP -c $< -o $@
+$(GPU_TESTS): %: %.o $(BUILD)/gpu/tests/unit/cuda/on_gpu.o $(GPU_PARTS)
+	$(GPU_LINK)
+$(BUILD)/gpu/golden: $(patsubst %,$(BUILD)/tests/golden/%.o,golden_main golden golden_clip golden_container golden_dvae golden_prior) $(GPU_PARTS)
+	$(GPU_LINK)
+$(BUILD)/gpu/bench: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/gpu/bench*.c)) $(GPU_PARTS)
+	$(GPU_LINK)
+gpu-programs: $(GPU_TESTS) $(BUILD)/gpu/golden $(BUILD)/gpu/bench
+gpu-check gpu-bench:
+	@BUILD=$(BUILD) ./tests/gpu/$(@:gpu-%=%).sh
 .SECONDARY:
 
 tests: all $(UNIT_TESTS) $(TROUBLE) $(NOMALLOC) $(if $(filter 0,$(SANITIZE)),$(EMULATOR_LIB))
@@ -251,7 +270,7 @@ install: all
 	$(if $(CUDA_LIB),install -D -t $(DESTDIR)$(PREFIX)/lib $(CUDA_LIB))
 	$(if $(COMM),install -D -t $(DESTDIR)$(PREFIX)/lib $(COMM))
 
-.PHONY: all fuzzers cuda comm tests fault benches deps demo demo-full check bench fuzz lint tidy install clean
+.PHONY: all fuzzers cuda gpu-check gpu-bench gpu-programs comm tests fault benches deps demo demo-full check bench fuzz lint tidy install clean
 clean:
 	rm -rf build
 
