@@ -159,7 +159,7 @@ struct kernels {
     /* Convolution for inference, with weights that are rearranged once: `packed` holds conv_packed_size(s) elements in
      * an order that only this table knows, made by conv_pack from w [out, in, kernel, kernel]. s->batch may differ from
      * call to call. Where channels are many, 3x3 convolutions take a quarter of the multiplications (Winograd's
-     * method), at about ten times the rounding error of conv. */
+     * method), at about ten times the rounding error; so do conv and its dx where pictures are large, too. */
     size_t (*conv_packed_size)(const struct conv_shape *s);
     void (*conv_pack)(struct tensor packed, struct tensor w, const struct conv_shape *s);
     void (*conv_infer)(struct tensor y, struct tensor x, struct tensor packed, struct tensor bias,

@@ -85,12 +85,12 @@ begin() {
     mpirun --oversubscribe --bind-to none -n "$@" atelier-trainer clip --preset demo --pictures-every 0 --checkpoint-every 1000000 \
         --steps 1000000 --batch 8 --run long --data tar:kept.tar --vocab vocab.json --width 48 --layers 2 >out 2>err &
     mpirun=$!
-    for _ in $(seq 300); do
+    for _ in $(seq 1000); do
         [ "$(cat long/metrics.jsonl 2>/dev/null | wc -l)" -lt 3 ] || return 0
         sleep 0.1
     done
     kill $mpirun
-    fail "no update in 30 s: $(cat err)"
+    fail "no update in 100 s: $(cat err)"
 }
 
 # ended SECONDS CODE: the long run ends by itself, with that exit code

@@ -23,7 +23,7 @@ def ask(path):
     """The metrics of one program: {name: value}; None when it does not answer."""
     try:
         with socket.socket(socket.AF_UNIX) as s:
-            s.settimeout(0.2)
+            s.settimeout(2)
             s.connect(path)
             s.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
             answer = b""
@@ -39,6 +39,7 @@ def watch(where):
     os.chdir(where)  # a socket's path has 107 bytes
     last, lives, samples, wrong, stop = {}, {}, 0, [], []
     signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
+    open("watching", "w").close()
     while not stop:
         time.sleep(0.2)
         for path in glob.glob("*.metrics"):

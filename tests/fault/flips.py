@@ -42,7 +42,7 @@ def damage(path, rng):
 
 def run(program, *args):
     try:
-        done = subprocess.run([program, *args], capture_output=True, timeout=20)
+        done = subprocess.run([program, *args], capture_output=True, timeout=120)
         return done.returncode, done.stdout, done.stderr.decode(errors="replace").strip()
     except subprocess.TimeoutExpired:
         return 124, b"", "it hangs"

@@ -51,6 +51,7 @@ watch_counters() {
     if command -v python3 >/dev/null; then
         python3 "$root/tests/fault/counters.py" watch work.run &
         watcher=$!
+        while [ ! -e work.run/watching ] && kill -0 $watcher 2>/dev/null; do nap 20; done
     fi
 }
 check_counters() { # calm|resent|died, what was done

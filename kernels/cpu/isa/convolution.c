@@ -90,15 +90,12 @@ static void convolve(float *y, const float *x, const float *panels, const float 
     }
 }
 
-/* panels [tap][in][out] of w [out][in][tap]. turned: [last - tap][out][in], for the way back. */
+/* panels [tap][in][out] of w [out][in][tap]; turned: of w [in][out][last - tap], for the way back. */
 static void pack_weights(float *panels, const float *w, const struct conv_shape *s, bool turned)
 {
     int taps = s->kernel * s->kernel, outer = s->in, inner = s->out;
-    ptrdiff_t outer_step = taps, inner_step = (ptrdiff_t)s->in * taps;
-    if (turned) {
-        outer = s->out, inner = s->in;
-        outer_step = (ptrdiff_t)s->in * taps, inner_step = taps;
-    }
+    ptrdiff_t outer_step = turned ? (ptrdiff_t)inner * taps : taps;
+    ptrdiff_t inner_step = turned ? taps : (ptrdiff_t)outer * taps;
     PARALLEL_FOR((size_t)taps * outer * inner * 8)
     for (int panel = 0; panel < ceil_div(inner, WIDE); panel++)
         for (int tap = 0; tap < taps; tap++) {
@@ -121,25 +118,29 @@ void FN(direct)(float *y, const float *x, const float *panels, const float *bias
     convolve(y, x, panels, bias, s, f, &scratch);
 }
 
-static void conv(struct tensor y, struct tensor x, struct tensor w, struct tensor bias, const struct conv_shape *s)
+/* y = conv(x, w) + bias with weights that are new, turned for the way back. Winograd's method pays for their
+ * transformation where pictures are large. */
+static void convolve_new(float *y, const float *x, const float *w, const float *bias, const struct conv_shape *s,
+                         bool turned)
 {
-    if (s->kernel == 1) {
-        FN(fast_linear)(y, x, w, bias, s->batch * s->height * s->width, s->in, s->out);
-        return;
+    enum { LARGE = 1024 }; /* pixels */
+    if (FN(winograd_suits)(s) && s->height * s->width >= LARGE) {
+        struct scratch scratch = FN(scratch)(FN(winograd_size)(s), FN(winograd_scratch)());
+        FN(winograd_pack)(scratch.shared, w, s, turned);
+        FN(winograd)(y, x, scratch.shared, bias, s, &UNCHANGED, &scratch);
+    } else {
+        struct scratch scratch = FN(scratch)(pack_size(s->kernel * s->kernel * s->in, s->out), copy_size(s));
+        pack_weights(scratch.shared, w, s, turned);
+        convolve(y, x, scratch.shared, bias, s, &UNCHANGED, &scratch);
     }
-    struct scratch scratch = FN(scratch)(pack_size(s->kernel * s->kernel * s->in, s->out), copy_size(s));
-    pack_weights(scratch.shared, w.data, s, false);
-    convolve(y.data, x.data, scratch.shared, bias.data, s, &UNCHANGED, &scratch);
 }
 
-static void picture_gradient(float *dx, const float *dy, const float *w, const struct conv_shape *s)
+static void conv(struct tensor y, struct tensor x, struct tensor w, struct tensor bias, const struct conv_shape *s)
 {
-    struct conv_shape back = *s;
-    back.in = s->out;
-    back.out = s->in;
-    struct scratch scratch = FN(scratch)(pack_size(s->kernel * s->kernel * s->out, s->in), copy_size(&back));
-    pack_weights(scratch.shared, w, s, true);
-    convolve(dx, dy, scratch.shared, NULL, &back, &UNCHANGED, &scratch);
+    if (s->kernel == 1)
+        FN(fast_linear)(y, x, w, bias, s->batch * s->height * s->width, s->in, s->out);
+    else
+        convolve_new(y.data, x.data, w.data, bias.data, s, false);
 }
 
 /* sums [kernel row][kernel column, in][out], `columns` floats to a row, += the share of one band. */
@@ -226,8 +227,11 @@ static void conv_backward(struct tensor dx, struct tensor dw, struct tensor dbia
         FN(fast_linear_backward)(dx, dw, dbias, dy, x, w, pixels, s->in, s->out);
         return;
     }
+    struct conv_shape back = *s;
+    back.in = s->out;
+    back.out = s->in;
     if (dx.data)
-        picture_gradient(dx.data, dy.data, w.data, s);
+        convolve_new(dx.data, dy.data, w.data, NULL, &back, true);
     weight_gradient(dw.data, dy.data, x.data, s);
     if (dbias.data)
         FN(add_column_sums)(dbias.data, dy.data, pixels, s->out, FN(scratch)(column_sums_size(s->out), 0).shared);

@@ -17,7 +17,7 @@ static void pack(struct tensor packed, struct tensor w, const struct conv_shape 
     if (s->kernel == 1)
         FN(pointwise_pack)(packed.data, w.data, s->in, s->out);
     else if (FN(winograd_suits)(s))
-        FN(winograd_pack)(packed.data, w.data, s);
+        FN(winograd_pack)(packed.data, w.data, s, false);
     else
         FN(direct_pack)(packed.data, w.data, s);
 }
@@ -25,12 +25,14 @@ static void pack(struct tensor packed, struct tensor w, const struct conv_shape 
 static void infer(struct tensor y, struct tensor x, struct tensor packed, struct tensor bias,
                   const struct conv_shape *s, const struct conv_fusion *f)
 {
-    if (s->kernel == 1)
+    if (s->kernel == 1) {
         FN(pointwise)(y.data, x.data, packed.data, bias.data, s, f);
-    else if (FN(winograd_suits)(s))
-        FN(winograd)(y.data, x.data, packed.data, bias.data, s, f);
-    else
+    } else if (FN(winograd_suits)(s)) {
+        struct scratch scratch = FN(scratch)(0, FN(winograd_scratch)());
+        FN(winograd)(y.data, x.data, packed.data, bias.data, s, f, &scratch);
+    } else {
         FN(direct)(y.data, x.data, packed.data, bias.data, s, f);
+    }
 }
 
 static void infer_argmax(struct tensor ids, struct tensor x, struct tensor packed, struct tensor bias,

@@ -34,12 +34,14 @@ void FN(pointwise_argmax)(int32_t *ids, const float *x, const float *packed, con
                           const struct conv_shape *s);
 
 /* 3x3 convolutions by Winograd's method (winograd.c): whether a shape is one for it, the floats of its weights, these
- * from [out, in, 3, 3], and the convolution. */
+ * from [out, in, 3, 3] (turned: from [in, out, 3, 3], for the way back), the floats of scratch memory for each thread,
+ * and the convolution. */
 bool FN(winograd_suits)(const struct conv_shape *s);
 size_t FN(winograd_size)(const struct conv_shape *s);
-void FN(winograd_pack)(float *to, const float *w, const struct conv_shape *s);
+void FN(winograd_pack)(float *to, const float *w, const struct conv_shape *s, bool turned);
+size_t FN(winograd_scratch)(void);
 void FN(winograd)(float *y, const float *x, const float *packed, const float *bias, const struct conv_shape *s,
-                  const struct conv_fusion *f);
+                  const struct conv_fusion *f, const struct scratch *scratch);
 
 /* Any kernel, directly (convolution.c). to: pack_size(kernel * kernel * in, out) floats. */
 void FN(direct_pack)(float *to, const float *w, const struct conv_shape *s);

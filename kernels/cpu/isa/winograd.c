@@ -109,7 +109,14 @@ static size_t weights_at(const struct conv_shape *s, int out, int in)
     return POINTS * ((size_t)out * s->in + (size_t)in * columns_from(s, out));
 }
 
-void FN(winograd_pack)(float *to, const float *w, const struct conv_shape *s)
+/* The kernel from input channel i to output channel o: of a picture's gradient, the way back through w turned. */
+static void kernel_of(float *kernel, const float *w, const struct conv_shape *s, int o, int i, bool turned)
+{
+    for (int tap = 0; tap < 9; tap++)
+        kernel[tap] = turned ? w[((size_t)i * s->out + o) * 9 + 8 - tap] : w[((size_t)o * s->in + i) * 9 + tap];
+}
+
+void FN(winograd_pack)(float *to, const float *w, const struct conv_shape *s, bool turned)
 {
     int columns = (int)round_up(s->out, WIDE);
     PARALLEL_FOR(FN(winograd_size)(s) * 8)
@@ -119,8 +126,11 @@ void FN(winograd_pack)(float *to, const float *w, const struct conv_shape *s)
             int out = o / OUT_BLOCK * OUT_BLOCK;
             int in = i / IN_BLOCK * IN_BLOCK, ins = smaller(IN_BLOCK, s->in - in);
             float *at = to + weights_at(s, out, in) + ((size_t)(o - out) / WIDE * ins + i - in) * WIDE + o % WIDE;
-            if (o < s->out)
-                transform_kernel(numbers, w + ((size_t)o * s->in + i) * 9);
+            if (o < s->out) {
+                float kernel[9];
+                kernel_of(kernel, w, s, o, i, turned);
+                transform_kernel(numbers, kernel);
+            }
             for (int p = 0; p < POINTS; p++)
                 at[(size_t)p * ins * columns_from(s, out)] = (float)numbers[p];
         }
@@ -264,17 +274,21 @@ static void tiles_out(const struct task *t, const float *m)
     }
 }
 
+size_t FN(winograd_scratch)(void)
+{
+    return POINTS * (in_step() + out_step());
+}
+
 void FN(winograd)(float *y, const float *x, const float *packed, const float *bias, const struct conv_shape *s,
-                  const struct conv_fusion *f)
+                  const struct conv_fusion *f, const struct scratch *scratch)
 {
     int across = ceil_div(s->width, PIXELS), tiles = across * ceil_div(s->height, PIXELS);
     int blocks = ceil_div(tiles, TILES), parts = ceil_div(s->out, OUT_BLOCK);
     size_t pixels = (size_t)s->height * s->width;
-    struct scratch scratch = FN(scratch)(0, POINTS * (in_step() + out_step()));
     PARALLEL_PARTS((size_t)s->batch * pixels * s->in * s->out)
     for (int task = 0; task < s->batch * parts * blocks; task++) {
         int picture = task / (parts * blocks), part = task / blocks % parts, block = task % blocks;
-        float *v = scratch_mine(&scratch), *m = v + POINTS * in_step();
+        float *v = scratch_mine(scratch), *m = v + POINTS * in_step();
         struct task t = {s,
                          f,
                          x + picture * pixels * s->in,

@@ -292,6 +292,8 @@ static void test_exif_bounds(void **state)
 static void test_exif_chunks(void **state)
 {
     (void)state;
+    static const uint8_t png_length[4] = {0, 0, 16, 0}, webp_length[4] = {0, 16, 0, 0}; /* 4,096 bytes of EXIF ... */
+    static const uint8_t offset[4] = {0, 1, 0, 0};                                      /* ... from 256 on */
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
     uint8_t *memory = mmap(NULL, 4 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *webp;
     struct image im;
@@ -313,8 +315,8 @@ static void test_exif_chunks(void **state)
         uint8_t *at = memory + 3 * page - file.len;
         assert_true(file.len < 3 * page);
         memcpy(at, file.data, file.len);
-        memcpy(at + file.len - TIFF - (i ? 4 : 8), i ? "\0\x10\0\0" : "\0\0\x10\0", 4); /* 4,096 bytes of EXIF ... */
-        memcpy(at + file.len - TIFF + 4, "\0\1\0\0", 4);                                /* ... from 256 on */
+        memcpy(at + file.len - TIFF - (i ? 4 : 8), i ? webp_length : png_length, 4);
+        memcpy(at + file.len - TIFF + 4, offset, 4);
         assert_int_equal(image_size(at, file.len, &width, &height), 0);
         assert_int_equal(width, W);
     }

@@ -135,7 +135,7 @@ static void upsample_backward(struct trial *t, const int *s)
         {1, 1, 1, 1, 1, 1, 1}, {1, 1, 1, 3, 7, 3, 1}, {2, 3, 5, 1, 17, 3, 0}, {3, 7, 2, 7, 3, 3, 1},                   \
             {1, 5, 9, 17, 33, 3, 1}, {2, 8, 8, 33, 17, 1, 1}, {1, 32, 32, 3, 24, 7, 0}, {2, 16, 16, 32, 32, 3, 1},     \
             {1, 17, 3, 16, 48, 3, 1}, {3, 4, 4, 64, 15, 3, 0}, {1, 2, 31, 5, 31, 5, 1}, {2, 8, 8, 48, 6, 1, 1},        \
-            {1, 3, 3, 65, 9, 7, 1}, {1, 1, 40, 8, 128, 3, 1}, {5, 9, 9, 12, 20, 3, 1}, {3, 32, 32, 24, 40, 3, 1},      \
+            {1, 3, 3, 65, 9, 7, 1}, {1, 1, 40, 8, 128, 3, 1}, {5, 9, 9, 12, 20, 3, 1}, {3, 31, 32, 24, 40, 3, 1},      \
             {2, 19, 21, 5, 9, 5, 1}, {1, 3, 300, 3, 5, 3, 1}, {9, 5, 4, 30, 31, 3, 1},                                 \
     }
 
@@ -145,6 +145,12 @@ static void upsample_backward(struct trial *t, const int *s)
         {1, 4, 4, 32, 32, 3, 0}, {1, 5, 7, 32, 64, 3, 7}, {2, 9, 4, 48, 32, 3, 2}, {1, 8, 31, 80, 64, 3, 5},           \
             {1, 23, 26, 64, 32, 3, 4}, {3, 6, 6, 128, 192, 3, 8}, {1, 4, 44, 160, 96, 3, 11},                          \
             {1, 32, 32, 32, 32, 3, 3}, {2, 10, 13, 32, 16, 3, 6}, {1, 9, 17, 272, 48, 3, 1}, {1, 7, 5, 32, 272, 3, 5}, \
+    }
+
+/* Training's are by Winograd's method where pictures are large. */
+#define LARGE_SHAPES                                                                                                   \
+    {                                                                                                                  \
+        {1, 32, 32, 32, 16, 3, 1}, {2, 33, 35, 48, 32, 3, 0}, {1, 41, 26, 16, 64, 3, 1}, {3, 32, 32, 24, 40, 3, 1},    \
     }
 
 #define PICTURE_SHAPES                                                                                                 \
@@ -172,6 +178,8 @@ static const struct operation PRODUCT_OPERATIONS[] = {
     {"linear_backward", linear_backward, 1e-6, 1, LINEAR_SHAPES},
     {"conv", conv, 1e-6, 1, CONV_SHAPES},
     {"conv_backward", conv_backward, 1e-6, 1, CONV_SHAPES},
+    {"conv, winograd", conv, 5e-6, 1, LARGE_SHAPES},
+    {"conv_backward, winograd", conv_backward, 5e-6, 1, LARGE_SHAPES},
     {"conv_infer", conv_infer, 1e-6, 1, CONV_SHAPES},
     {"conv_infer, winograd", conv_infer, 5e-6, 1, WINOGRAD_SHAPES},
     {"conv_argmax",
