@@ -96,8 +96,12 @@ void block_forward_rest(const struct kernels *k, const struct block_shape *s, co
     k->linear(a->res, a->att, w->proj_weight, w->proj_bias, s->rows, s->width, s->width);
     k->axpy(a->res, 1, x, states);
     k->layernorm(a->ln2, a->mean2, a->rstd2, a->res, w->ln2_gain, w->ln2_bias, s->rows, s->width);
-    k->linear(a->fc1, a->ln2, w->fc1_weight, w->fc1_bias, s->rows, s->width, s->hidden);
-    k->act(s->act, a->act, a->fc1, (size_t)s->rows * (size_t)s->hidden);
+    if (k->linear_act) {
+        k->linear_act(s->act, a->act, a->fc1, a->ln2, w->fc1_weight, w->fc1_bias, s->rows, s->width, s->hidden);
+    } else {
+        k->linear(a->fc1, a->ln2, w->fc1_weight, w->fc1_bias, s->rows, s->width, s->hidden);
+        k->act(s->act, a->act, a->fc1, (size_t)s->rows * (size_t)s->hidden);
+    }
     k->linear(y, a->act, w->fc2_weight, w->fc2_bias, s->rows, s->hidden, s->width);
     k->axpy(y, 1, a->res, states);
 }
@@ -135,9 +139,15 @@ void block_backward(const struct kernels *k, const struct block_shape *s, const 
     int rows = s->rows, d = s->width, h = s->hidden;
     size_t states = (size_t)rows * (size_t)d;
     struct tensor dy = enter_branch(k, b, dx, scales->mlp, states);
-    k->linear_backward(b->hidden, g->fc2_weight, g->fc2_bias, dy, a->act, w->fc2_weight, rows, h, d);
-    k->act_backward(s->act, b->hidden, b->hidden, a->fc1, (size_t)rows * (size_t)h);
-    k->linear_backward(b->normed, g->fc1_weight, g->fc1_bias, b->hidden, a->ln2, w->fc1_weight, rows, d, h);
+    if (k->linear_act_backward) {
+        k->linear_act_backward(s->act, b->hidden, g->fc2_weight, g->fc2_bias, g->fc1_bias, dy, a->act, a->fc1,
+                               w->fc2_weight, rows, h, d);
+        k->linear_backward(b->normed, g->fc1_weight, tensor_none(), b->hidden, a->ln2, w->fc1_weight, rows, d, h);
+    } else {
+        k->linear_backward(b->hidden, g->fc2_weight, g->fc2_bias, dy, a->act, w->fc2_weight, rows, h, d);
+        k->act_backward(s->act, b->hidden, b->hidden, a->fc1, (size_t)rows * (size_t)h);
+        k->linear_backward(b->normed, g->fc1_weight, g->fc1_bias, b->hidden, a->ln2, w->fc1_weight, rows, d, h);
+    }
     /* dx already is the gradient of `res` by way of the sum; this adds the way through the MLP. */
     k->layernorm_backward(dx, g->ln2_gain, g->ln2_bias, b->normed, a->res, a->mean2, a->rstd2, w->ln2_gain, rows, d,
                           1 / scales->mlp);
