@@ -210,8 +210,9 @@ static struct tensor stats_of_codes(struct dvae *d, const int32_t *codes, int n)
         return dvae_stats(d, d->z, n);
     }
     d->k->upload(d->codes, codes, cells);
-    for (size_t i = 0; i < (size_t)n; i++)
-        dvae_net_from_codes(&d->decoder, tensor_at(d->stats, i * out), tensor_at(d->codes, i * cells_of(d)), 1);
+    for (int i = 0; i < n; i += d->pass)
+        dvae_net_from_codes(&d->decoder, tensor_at(d->stats, (size_t)i * out),
+                            tensor_at(d->codes, (size_t)i * cells_of(d)), pass_of(d, i, n));
     return d->stats;
 }
 

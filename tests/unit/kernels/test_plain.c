@@ -51,8 +51,10 @@ static void tables_are_full(void **state)
             continue;
         assert_string_equal(k->name, NAMES[n]);
         void *const *entries = (void *const *)(const void *)k;
-        for (size_t i = offsetof(struct kernels, alloc) / sizeof *entries; i < sizeof *k / sizeof *entries; i++)
-            assert_non_null(entries[i]);
+        const size_t may_lack[] = {offsetof(struct kernels, linear_act), offsetof(struct kernels, linear_act_backward)};
+        for (size_t at = offsetof(struct kernels, alloc); at < sizeof *k; at += sizeof *entries)
+            if (at != may_lack[0] && at != may_lack[1])
+                assert_non_null(entries[at / sizeof *entries]);
     }
 }
 
