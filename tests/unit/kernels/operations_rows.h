@@ -259,7 +259,7 @@ static const struct operation ROW_OPERATIONS[] = {
     {"draw", draw, 0, 0, ROWS},
     {"dot", dot, 1e-6, 1, LENGTHS},
     {"lerp", lerp, 1e-6, 1, LENGTHS},
-    {"adamw", adamw, 2e-6, 1, LENGTHS},
+    {"adamw", adamw, 2e-6, 2, LENGTHS},
 };
 
 #endif
