@@ -151,7 +151,7 @@ static void set_text(struct record *r, enum field f, const char *format, va_list
     char *text;
     int len = vasprintf(&text, format, args);
     if (len < 0)
-        return;
+        mem_gone(0);
     record_set_string(r, f, text, utf8_cut(text, (size_t)len, record_fields[f].limit));
     free(text);
 }

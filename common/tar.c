@@ -117,7 +117,7 @@ static int next_entry(struct tar_source *s)
             bool marked = archive_filter_bytes(s->archive, 0) - before >= BLOCK_BYTES;
             return marked ? 0 : err_set(ERR_DATA, "no end mark: the file was cut");
         }
-        if (got != ARCHIVE_OK && got != ARCHIVE_WARN)
+        if ((got != ARCHIVE_OK && got != ARCHIVE_WARN) || errno == ENOMEM)
             return archive_failed(s);
         if (archive_entry_filetype(s->entry) == AE_IFREG || link_target(s->entry))
             return 1;
@@ -130,6 +130,8 @@ static const char *entry_name(const struct tar_source *s)
     const char *name = archive_entry_pathname(s->entry);
     if (name == NULL)
         name = archive_entry_pathname_utf8(s->entry);
+    if (name == NULL && errno == ENOMEM)
+        mem_gone(0);
     return name ? name : "";
 }
 
