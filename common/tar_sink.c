@@ -30,12 +30,13 @@ struct tar_sink {
     uint64_t records, bytes; /* in the present shard */
     int64_t most;            /* records a shard */
     bool output_failed;      /* the error is set already */
+    bool dropped;            /* what is still written goes nowhere: an unfinished shard gets no end mark */
 };
 
 static la_ssize_t write_output(struct archive *archive, void *self, const void *data, size_t len)
 {
     struct tar_sink *s = self;
-    if (output_write(s->out, data, len) == 0)
+    if (s->dropped || output_write(s->out, data, len) == 0)
         return (la_ssize_t)len;
     s->output_failed = true;
     archive_set_error(archive, EIO, "%s", err_text());
@@ -59,10 +60,10 @@ static bool ends_in(const char *name, const char *ending)
 
 static void close_shard(struct tar_sink *s)
 {
-    if (s->archive != NULL)
-        archive_write_fail(s->archive); /* of a whole shard all is written already; of another, no end mark may be */
+    s->dropped = true; /* archive_write_fail would leave libarchive's buffer behind */
     archive_write_free(s->archive);
     s->archive = NULL;
+    s->dropped = false;
     output_close(&s->out);
 }
 
