@@ -3,7 +3,7 @@
 # a worker, a stranger gets nothing, and the store is that of a shell pipe.
 . "$(dirname "$0")/lib.bash"
 a=atelier-$$-a b=atelier-$$-b here= there= address=127.0.0.1
-trap 'ip netns del $a 2>/dev/null; ip netns del $b 2>/dev/null; rm -rf "$dir"' EXIT
+trap 'for host in $a $b; do ip netns del $host 2>/dev/null || true; done; rm -rf "$dir"' EXIT
 if ip netns add $a 2>/dev/null && ip netns add $b && ip link add veth0 netns $a type veth peer name veth0 netns $b; then
     for host in $a $b; do
         ip -n $host link set lo up
