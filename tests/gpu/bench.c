@@ -203,8 +203,9 @@ static int measure_device(struct bench *b)
 
 static int bench_device(struct bench *b)
 {
-    bench_result(b, "device", "bf16 product", "TFLOP/s", b->rate / 1e12, "size", (double)b->sizes->product, NULL);
-    bench_result(b, "device", "copy", "GB/s", b->bandwidth / 1e9, "MiB", (double)b->sizes->copy_mib, NULL);
+    bench_result(b, "device", "bf16 product", "TFLOP/s", b->rate / 1e12, "size", (double)b->sizes->product,
+                 (char *)NULL);
+    bench_result(b, "device", "copy", "GB/s", b->bandwidth / 1e9, "MiB", (double)b->sizes->copy_mib, (char *)NULL);
     return 0;
 }
 
