@@ -154,9 +154,9 @@ $(NOMALLOC): tests/fault/nomalloc.c
 	@echo "link $@" && $(CC) $(CFLAGS) -O1 -fno-builtin -fPIC -shared $< -o $@
 # On a machine with a GPU, CUDA and a compiler, where nothing can be installed: the kernels' tests, golden vectors and benchmarks, with
 # stand-ins (tests/gpu) for the libraries. tests/gpu/check.sh and bench.sh run them.
-GPU_PARTS = $(patsubst %,$(BUILD)/%.o,common/err common/random common/file common/weights common/image \
+GPU_PARTS = $(patsubst %,$(BUILD)/%.o,common/err common/random common/file common/weights \
 	$(basename $(wildcard models/prior*.c models/dvae*.c models/params.c models/optimizer.c models/transformer.c) $(filter-out models/clip_text.c,$(wildcard models/clip*.c)))) \
-	$(BUILD)/gpu/common/mem.o $(BUILD)/gpu/tests/gpu/alone.o $(BUILD)/libkernels.a
+	$(BUILD)/gpu/common/mem.o $(BUILD)/gpu/common/image.o $(BUILD)/gpu/tests/gpu/alone.o $(BUILD)/libkernels.a
 GPU_TESTS = $(patsubst %.c,$(BUILD)/gpu/%,$(wildcard tests/unit/cuda/test_cuda_*.c tests/gpu/test_*.c))
 GPU_LINK = @mkdir -p $(@D) && echo "link $@" && $(CC) $(CFLAGS) -rdynamic $^ -lm -ldl -lpthread -o $@
 $(BUILD)/gpu/%.o: %.c

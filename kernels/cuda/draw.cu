@@ -39,19 +39,29 @@ __device__ static void sort(struct ranked r, int size)
         }
 }
 
-/* The sum of all lower threads' values; *total: of all. `room`: blockDim.x doubles. */
+/* The sum of all lower threads' values; *total: of all. `room`: 32 doubles. */
 __device__ static double sum_before(double mine, double *room, double *total)
 {
+    int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+    double upto = mine;
+    for (int by = 1; by < WARP; by *= 2) {
+        double lower = __shfl_up_sync(0xffffffffu, upto, by);
+        upto += lane >= by ? lower : 0;
+    }
+    double sum = __shfl_up_sync(0xffffffffu, upto, 1);
+    if (lane == 0)
+        sum = 0;
     __syncthreads();
-    room[threadIdx.x] = mine;
+    if (lane == WARP - 1)
+        room[warp] = upto;
     __syncthreads();
-    double sum = 0;
-    for (int i = 0; i < (int)threadIdx.x; i++)
-        sum += room[i];
+    double before = 0;
     *total = 0;
-    for (int i = 0; i < (int)blockDim.x; i++)
+    for (int i = 0; i < (int)blockDim.x / WARP; i++) {
+        before = i == warp ? *total : before;
         *total += room[i];
-    return sum;
+    }
+    return before + sum;
 }
 
 /* What each thread takes of n things: from first to end. */
@@ -86,7 +96,7 @@ __device__ static int count_kept(struct ranked r, int classes, const struct draw
     return 1 + (int)block_max((unsigned long long)last, 0ull, places);
 }
 
-/* One block a row. Shared memory: places for reductions [32], doubles [blockDim.x], and the ranking where it fits. */
+/* One block a row. Shared memory: places for reductions [32], doubles [32], and the ranking where it fits. */
 static __global__ void draw_kernel(int32_t *ids, struct tensor logits, const float *uniforms, int classes,
                                    struct draw d, int ranks, char *outside)
 {
@@ -99,7 +109,7 @@ static __global__ void draw_kernel(int32_t *ids, struct tensor logits, const flo
     int last_id = classes; /* the lightest that is kept */
     if (ranks) {
         struct ranked r;
-        r.weight = outside ? (double *)(outside + row * ranks * (sizeof(double) + sizeof(int))) : room + blockDim.x;
+        r.weight = outside ? (double *)(outside + row * ranks * (sizeof(double) + sizeof(int))) : room + WARP;
         r.class_id = (int *)(r.weight + ranks);
         for (int i = (int)threadIdx.x; i < ranks; i += (int)blockDim.x) {
             r.weight[i] = i < classes ? exp((load(logits, (size_t)i) - most) / d.temperature) : -1;
@@ -143,7 +153,7 @@ static void draw(struct tensor ids, struct tensor logits, struct tensor uniforms
         ranks *= 2;
     if (d->top_k <= 0 && d->top_p >= 1)
         ranks = 0;
-    size_t shared = WARP * sizeof(unsigned long long) + DRAW_THREADS * sizeof(double),
+    size_t shared = WARP * sizeof(unsigned long long) + WARP * sizeof(double),
            more = ranks * (sizeof(double) + sizeof(int));
     char *outside = NULL;
     if (shared + more <= SHARED_BYTES)
@@ -151,8 +161,8 @@ static void draw(struct tensor ids, struct tensor logits, struct tensor uniforms
     else
         outside = (char *)device_scratch((size_t)rows * more);
     device_allow_shared(draw_kernel, shared);
-    LAUNCH(draw_kernel, (unsigned)rows, DRAW_THREADS, shared, device_stream, (int32_t *)ids.data, logits,
-           (const float *)uniforms.data, classes, *d, ranks, outside);
+    LAUNCH(draw_kernel, (unsigned)rows, min(blocks_for(classes, WARP) * WARP, (unsigned)DRAW_THREADS), shared,
+           device_stream, (int32_t *)ids.data, logits, (const float *)uniforms.data, classes, *d, ranks, outside);
 }
 
 void cuda_draw(struct kernels *k)

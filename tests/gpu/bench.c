@@ -203,8 +203,9 @@ static int measure_device(struct bench *b)
 
 static int bench_device(struct bench *b)
 {
-    bench_result(b, "device", "bf16 product", "TFLOP/s", b->rate / 1e12, "size", (double)b->sizes->product, NULL);
-    bench_result(b, "device", "copy", "GB/s", b->bandwidth / 1e9, "MiB", (double)b->sizes->copy_mib, NULL);
+    bench_result(b, "device", "bf16 product", "TFLOP/s", b->rate / 1e12, "size", (double)b->sizes->product,
+                 (char *)NULL);
+    bench_result(b, "device", "copy", "GB/s", b->bandwidth / 1e9, "MiB", (double)b->sizes->copy_mib, (char *)NULL);
     return 0;
 }
 
@@ -231,10 +232,15 @@ int main(int argc, char **argv)
         return NO_DEVICE;
     }
     b.lines = argc > 2 ? fopen(argv[2], "a") : NULL;
-    int status = measure_device(&b);
+    int status = measure_device(&b), known = 0;
     for (size_t i = 0; i < sizeof SECTIONS / sizeof *SECTIONS && argc > 1; i++)
-        if (status == 0 && strcmp(argv[1], SECTIONS[i].name) == 0)
+        if (status == 0 && strcmp(argv[1], SECTIONS[i].name) == 0) {
+            known = 1;
             status = SECTIONS[i].run(&b);
+        }
+    if (status == 0 && !known)
+        status =
+            err_set(ERR_USAGE, "usage: bench device|train|train-large|train-widest|attention|sample|dvae|clip [FILE]");
     if (status != 0)
         fprintf(stderr, "bench: %s\n", err_text());
     if (b.lines && fclose(b.lines) != 0)

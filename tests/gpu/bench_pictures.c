@@ -37,7 +37,7 @@ int bench_dvae(struct bench *b)
     if (status == 0) {
         double seconds = bench_time(b, encode, &e);
         bench_result(b, "dvae", "encode", "pictures/s", e.n / seconds, "batch", (double)e.n, "hidden", (double)c.hidden,
-                     "side", (double)b->sizes->side, NULL);
+                     "side", (double)b->sizes->side, (char *)NULL);
     }
     dvae_free(&e.dvae);
     free(e.pictures);
@@ -73,7 +73,7 @@ int bench_clip(struct bench *b)
     if (status == 0) {
         double seconds = bench_time(b, see, &s);
         bench_result(b, "clip", "ViT-B/32 picture features", "pictures/s", s.n / seconds, "batch", (double)s.n,
-                     "layers", (double)c.vision_layers, NULL);
+                     "layers", (double)c.vision_layers, (char *)NULL);
     }
     clip_free(&s.clip);
     free(s.pictures);

@@ -90,7 +90,7 @@ static int time_steps(const struct bench *b, struct training *t, const char *wha
     double seconds = bench_time(b, step, t), rate = step_work(c, t->batch) / seconds;
     bench_result(b, "train", what, "seconds", seconds, "share of product rate", rate / b->rate, "TFLOP/s", rate / 1e12,
                  "parameters", parameters_of(t->prior), "layers", (double)c->layers, "width", width_of(c), "batch",
-                 (double)t->batch, "states/s", (double)t->batch * states_of(c) / seconds, NULL);
+                 (double)t->batch, "states/s", (double)t->batch * states_of(c) / seconds, (char *)NULL);
     return 0;
 }
 
@@ -189,7 +189,8 @@ int bench_attention(struct bench *b)
         double forward = bench_time(b, attend, &a), backward = bench_time(b, attend_backward, &a);
         bench_result(b, "attention", NAMES[m], "forward ms", forward * 1e3, "backward ms", backward * 1e3,
                      "forward TFLOP/s", work / forward / 1e12, "backward TFLOP/s", 2.5 * work / backward / 1e12,
-                     "batch", (double)a.s.batch, "states", (double)a.s.states, "heads", (double)a.s.heads, NULL);
+                     "batch", (double)a.s.batch, "states", (double)a.s.states, "heads", (double)a.s.heads,
+                     (char *)NULL);
     }
     struct tensor all[] = {a.qkv, a.dqkv, a.out, a.dout, a.lse};
     for (int i = 0; i < 5; i++)
@@ -242,7 +243,7 @@ static int sample(const struct bench *b, struct prior *p, int n)
         snprintf(what, sizeof what, "%d candidates", n);
         bench_result(b, "sample", what, "seconds", seconds, "bandwidth limit", reading, "share of bandwidth limit",
                      reading / seconds, "products' limit", products, "times the larger limit",
-                     seconds / fmax(reading, products), "parameters", parameters_of(p), NULL);
+                     seconds / fmax(reading, products), "parameters", parameters_of(p), (char *)NULL);
     }
     prior_sampler_free(&s);
     free(text);

@@ -17,13 +17,13 @@ note() {
 tests() {
     local section=$1 log=$BUILD/gpu-check.$1.log status=0
     shift
-    "$@" >"$log" 2>&1 || status=$?
+    timeout 120 "$@" >"$log" 2>&1 || status=$?
     awk -v section="$section" -F '] ' '/^\[/ {
         status = $1 ~ /OK/ ? "passed" : $1 ~ /SKIPPED/ ? "skipped" : "failed"
         match($2, / \([0-9.]+ s\)$/)
         print section "\t" substr($2, 1, RSTART - 1) "\t" status "\t" substr($2, RSTART + 2, RLENGTH - 5) }' "$log" >>"$results"
     if [ $status != 0 ]; then
-        grep -v '\[ *\(OK\|SKIPPED\)' "$log" | tail -40
+        grep -v '\[ *\(OK\|SKIPPED\)' "$log" | tail -40 || true
         grep -q '^\[  FAILED' "$log" || note "$section" "ended with $status" failed 0
     fi
 }
@@ -34,7 +34,13 @@ sanitized() {
     ATELIER_TESTS=$4 timeout "$2" compute-sanitizer --tool "$tool" --error-exitcode 9 "$3" >"$log" 2>&1 || status=$?
     case $status in
     0) note "$tool" "${3##*/} $4" passed $((SECONDS - begun)) ;;
-    124) note "$tool" "${3##*/} $4: clean until its time was up" skipped $((SECONDS - begun)) ;;
+    124)
+        if grep -E '^=+ .*(Invalid|Race|hazard|rror:)' "$log"; then
+            note "$tool" "${3##*/} $4" failed $((SECONDS - begun))
+        else
+            note "$tool" "${3##*/} $4: clean until its time was up" skipped $((SECONDS - begun))
+        fi
+        ;;
     *)
         note "$tool" "${3##*/} $4" failed $((SECONDS - begun))
         tail -30 "$log"
@@ -72,7 +78,7 @@ fi
 awk -F '\t' -v device="$name" -v seconds=$((SECONDS - started)) '
     function text(s) { gsub(/["\\]/, "", s); return "\"" s "\"" }
     BEGIN { printf "{\"device\": %s, \"results\": [", text(device) }
-    { printf "%s\n  {\"section\": %s, \"test\": %s, \"status\": %s, \"seconds\": %s}", NR > 1 ? "," : "", text($1), text($2), text($3), $4 + 0 }
+    { printf "%s\n  {\"section\": %s, \"test\": %s, \"status\": %s, \"seconds\": %s}", (NR > 1 ? "," : ""), text($1), text($2), text($3), $4 + 0 }
     END { printf "\n], \"seconds\": %d}\n", seconds }' "$results" >"$BUILD/gpu-check.json"
 awk -F '\t' '
     !($1 in all) { order[++sections] = $1 }

@@ -3,7 +3,7 @@ cd "$(dirname "$0")/../.."
 BUILD=${BUILD:-build}
 programs=$BUILD/gpu
 started=$SECONDS
-export OMP_WAIT_POLICY=passive
+export OMP_WAIT_POLICY=passive PATH=$PATH:/usr/local/cuda/bin
 mkdir -p "$BUILD"
 
 # skip REASON: ends as drivers of tests take it.

@@ -110,8 +110,7 @@ class Prior(torch.nn.Module):
         self.ln = torch.nn.LayerNorm(width)
         self.text_head = torch.nn.Linear(width, s["vocab"] + s["text"])
         self.image_head = torch.nn.Linear(width, s["codes"])
-        kinds = ["conv" if i == layers - 1 else "column" if i % 4 == 1 else "row" for i in range(layers)]
-        self.kinds = kinds
+        self.kinds = ["conv" if i == layers - 1 else "column" if i % 4 == 1 else "row" for i in range(layers)]
 
     def forward(self, text, image, masks):
         t = SIZES["text"]
@@ -131,11 +130,13 @@ def train(path, which):
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, betas=(0.9, 0.96), weight_decay=0.045, fused=True)
     text = torch.randint(SIZES["vocab"], (batch, SIZES["text"] + 1), device=DEVICE)
     image = torch.randint(SIZES["codes"], (batch, SIZES["grid"] ** 2), device=DEVICE)
-    compiled = model if SMALL else torch.compile(model)
+    if not SMALL:
+        for block in model.blocks:  # compiled once for all, in seconds
+            block.compile()
 
     def step():
         optimizer.zero_grad(set_to_none=True)
-        loss = compiled(text, image, masks)
+        loss = model(text, image, masks)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 4)
         optimizer.step()
