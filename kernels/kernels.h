@@ -118,9 +118,9 @@ struct kernels {
 
     size_t (*free_bytes)(void); /* that alloc may still give; SIZE_MAX: not known */
 
-    /* Calls body(self). A device that can record does so when *recording is NULL, and replays that from then on, so
-     * body must issue the same operations on the same tensors each time, and neither upload nor download.
-     * replay_free(NULL) is allowed. */
+    /* Calls body(self). A device that can record does so when *recording is NULL, after a first run, and replays that
+     * from then on: body must issue the same operations on the same tensors each time, neither upload nor download, and
+     * come to the same when it runs twice. replay_free(NULL) is allowed. */
     void (*replay)(struct recording **recording, void (*body)(void *self), void *self);
     void (*replay_free)(struct recording *recording);
 

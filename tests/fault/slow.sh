@@ -4,7 +4,7 @@
 # The bound: what is on its way at once is the source's window (WINDOW_BYTES in common/link_endpoint.c; a batch more may begin), and each
 # process on the way holds any of it once at most: handed out and not acknowledged, waiting in the store's window, or in its
 # transaction. On top of what the same process takes in a run of small records come the batches that it is just reading, making,
-# sending and storing; and what malloc keeps of freed memory (KEPT_BYTES in common/link.c).
+# sending and storing, in buffers that grow by doubling; and what malloc keeps of freed memory (KEPT_BYTES in common/link.c).
 #   slow.sh [SECONDS]     how long the store runs for a tenth of the time alone
 . "$(dirname "$0")/lib.sh"
 seconds=${1:-8}
@@ -65,7 +65,7 @@ rm -rf pictures expected
 printf '%s\n' "$trouble --in tar:in.tar" "$trouble --microseconds 1 x2" "$trouble --microseconds 2 x2" "store store" >work.pipe
 watch_run "$seconds"
 for p in "${programs[@]:1}"; do
-    most=$(peak "$p") bound=$((base[$p] + window + 4 * batch + kept))
+    most=$(peak "$p") bound=$((base[$p] + window + 2 * 4 * batch + kept))
     printf 'slow: %-18s %4d MB, bound %d MB\n' "$p" $((most >> 20)) $((bound >> 20))
     [ "$most" -gt 0 ] || fail "$p was not seen"
     [ "$most" -le $bound ] || fail "$p had $most bytes, over $bound"
