@@ -54,7 +54,8 @@ __device__ inline unsigned relu_pairs(unsigned x)
     return x & ~((x >> 15 & 0x10001) * 0xffff);
 }
 
-template <class T> __device__ __forceinline__ void multiply_stage(float r[M][N][4], const unsigned short *stage, bool relu)
+template <class T>
+__device__ __forceinline__ void multiply_stage(float r[M][N][4], const unsigned short *stage, bool relu)
 {
     int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
     const unsigned short *x = stage + (warp / 2 * WARP_PIXELS + lane % 16) * TILE_ROW + lane / 16 * 8;
@@ -85,7 +86,8 @@ template <class T> __device__ __forceinline__ void multiply_stage(float r[M][N][
 
 /* The warp's part of the product of the block's pixels and the outs from `out` on. */
 template <class T>
-__device__ __forceinline__ void product(float r[M][N][4], const struct convolution &c, const struct gathered &g, int out)
+__device__ __forceinline__ void product(float r[M][N][4], const struct convolution &c, const struct gathered &g,
+                                        int out)
 {
     auto *stages = (unsigned short *)shared_memory();
     int steps = (depth_of(c) + DEPTH - 1) / DEPTH;
