@@ -243,7 +243,7 @@ fault: deps
 	@./tests/fault/run.sh long
 
 SOURCES = $(shell git ls-files '*.c' '*.cc' '*.h')
-# Headers of the device's C++, which cppcheck would take for C: nvcc and g++ read them with all warnings on.
+# The device's C++ and its emulator, which the analysers do not know: nvcc and g++ read them with all warnings on.
 DEVICE_SOURCES = kernels/cuda/% tests/emulator/% tests/unit/cuda/%.cc tests/unit/cuda/faults.h
 lint:
 	@./tests/deps.sh $(DEPS) $(DEPS_TEST) $(DEPS_LINT)
@@ -251,7 +251,7 @@ lint:
 	cppcheck -q -j2 --enable=warning,portability,performance --inline-suppr --suppress=missingInclude --suppress=unknownMacro --error-exitcode=1 -I. -DISA=avx2 $(filter-out $(DEVICE_SOURCES),$(SOURCES))
 	@$(MAKE) --no-print-directory tidy
 
-TIDY = $(patsubst %,$(BUILD)/tidy/%.ok,$(filter-out $(if $(wildcard $(CUDA)/include/nccl.h),,%_nccl.c),$(filter %.c %.cc,$(SOURCES))))
+TIDY = $(patsubst %,$(BUILD)/tidy/%.ok,$(filter-out $(DEVICE_SOURCES) $(if $(wildcard $(CUDA)/include/nccl.h),,%_nccl.c),$(filter %.c %.cc,$(SOURCES))))
 TIDY_FLAGS = -D_GNU_SOURCE -DISA=avx2 -march=x86-64-v3 -I. $(PKG_CFLAGS) $(shell pkg-config --cflags ompi-c) -isystem $(CUDA)/include
 tidy: $(TIDY)
 $(BUILD)/tidy/%.c.ok: %.c .clang-tidy

@@ -144,9 +144,10 @@ static double triad_rate(const struct kernels *k, int threads)
     float *restrict to = a.data;
     const float *x = b.data, *y = c.data;
     double best = INFINITY;
+    omp_set_num_threads(threads);
     for (int run = 0; run < 5; run++) {
         double before = seconds();
-#pragma omp parallel for simd num_threads(threads)
+#pragma omp parallel for simd
         for (int i = 0; i < N; i++)
             to[i] = x[i] + 3 * y[i];
         best = fmin(best, seconds() - before);

@@ -84,13 +84,16 @@ static const char *read_tensor(struct weights *w, const char *name, const char *
     int count = 0;
     at = skip_blanks(expect(at, "{"));
     while (at && *at == '"') {
-        char *key, *type;
-        if (!(at = skip_blanks(read_string(at, &key))))
+        char *key = NULL, *type = NULL;
+        at = skip_blanks(read_string(at, &key));
+        if (!at || !key) {
+            free(key);
             return NULL;
+        }
         if (strcmp(key, "dtype") == 0) {
             at = read_string(at, &type);
-            if (!at || read_type(type, &t.type) != 0)
-                return NULL;
+            if (at && read_type(type, &t.type) != 0)
+                at = NULL;
             free(type);
         } else {
             bool shape = strcmp(key, "shape") == 0;
@@ -121,9 +124,11 @@ int safetensors_read(struct weights *w)
     char *header = strndup((const char *)w->base + sizeof length, length), *name = NULL;
     const char *at = skip_blanks(expect(header, "{"));
     while (at && *at == '"') {
-        if ((at = skip_blanks(read_string(at, &name))) != NULL)
+        at = skip_blanks(read_string(at, &name));
+        if (at && name)
             at = strcmp(name, "__metadata__") ? read_tensor(w, name, at, data) : read_meta(w, at);
         free(name);
+        name = NULL;
         at = skip_blanks(at);
     }
     bool whole = expect(at, "}") != NULL;

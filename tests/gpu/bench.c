@@ -122,12 +122,12 @@ double bench_pairs(const struct attention_shape *s)
             pairs += s->mask == MASK_NONE ? s->states : i + 1;
             continue;
         }
-        int p = i - s->prefix, half = s->kernel / 2;
+        int p = i - s->prefix, half = s->kernel / 2, above = p / s->grid;
         pairs += s->prefix;
         if (s->mask == MASK_ROW)
             pairs += (p < s->grid ? p : s->grid) + 1;
         else if (s->mask == MASK_COLUMN)
-            pairs += p / s->grid + 1;
+            pairs += above + 1;
         for (int dr = 0; s->mask == MASK_CONV && dr <= half; dr++)
             for (int dc = -half; dc <= half; dc++) {
                 int seen = p - dr * s->grid + dc;

@@ -7,8 +7,12 @@
 #include "models/prior.h"
 #include "tests/unit/cuda/on_device.h"
 
-#include <cmocka.h>
 #include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
 
 enum { BATCH = 3, STEPS = 6, CANDIDATES = 5, POSITIONS = 64, TEXT = 16 };
 

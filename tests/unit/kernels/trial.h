@@ -213,6 +213,15 @@ static inline struct tensor trial_in_id(struct trial *t, int32_t id)
     return trial_place(t, true);
 }
 
+/* NaNs and zeros of both signs included. */
+static inline bool trial_same_bits(float a, float b)
+{
+    uint32_t x, y;
+    memcpy(&x, &a, sizeof x);
+    memcpy(&y, &b, sizeof y);
+    return x == y;
+}
+
 /* Fetches the arguments' values; fails where the operation wrote outside its outputs. */
 static inline void trial_check(struct trial *t, const char *what)
 {
@@ -222,11 +231,11 @@ static inline void trial_check(struct trial *t, const char *what)
         size_t end = a->lead + a->count;
         t->k->download(now, a->base, trial_whole(a));
         for (size_t j = 0; j < a->lead; j++)
-            if (memcmp(&given[j], &now[j], sizeof *now) != 0)
+            if (!trial_same_bits(given[j], now[j]))
                 fail_msg("%s, %s: argument %d was written %zu elements before its start", t->k->name, what, i,
                          a->lead - j);
         for (size_t j = 0; j < TRIAL_GUARD; j++)
-            if (memcmp(&given[end + j], &now[end + j], sizeof *now) != 0)
+            if (!trial_same_bits(given[end + j], now[end + j]))
                 fail_msg("%s, %s: argument %d was written %zu elements behind its end", t->k->name, what, i, j);
         if (a->input && memcmp(given + a->lead, now + a->lead, a->count * sizeof *now) != 0)
             fail_msg("%s, %s: argument %d, an input, was changed", t->k->name, what, i);
@@ -249,7 +258,7 @@ static inline void trial_compare(const struct trial *t, const struct trial *refe
                 largest = fmax(largest, fabs(y[j]));
         for (size_t j = 0; j < a->count && !a->input; j++) {
             float expected = a->state ? trial_round(y[j], t->round) : y[j];
-            bool same = memcmp(&x[j], &expected, sizeof *x) == 0;
+            bool same = trial_same_bits(x[j], expected);
             if (!same && a->tensor.dtype == I32)
                 fail_msg("%s, %s: argument %d [%zu] is another id than the reference's", t->k->name, what, i, j);
             if (!same && !(fabs((double)x[j] - expected) <= tolerance * largest && tolerance > 0))
