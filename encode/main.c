@@ -14,6 +14,7 @@
 #include "encode/ahead.h"
 #include "models/dvae.h"
 #include "models/model_path.h"
+#include <dirent.h>
 #include <math.h>
 #include <omp.h>
 #include <stdlib.h>
@@ -83,6 +84,20 @@ static int set_option(void *self, int key, const char *arg)
     }
 }
 
+/* Whether there is anything at `path`: the other end of a pipe may just be making its store, in a directory that is
+ * empty but for a file that has no name of its own yet. */
+static bool begun(const char *path)
+{
+    DIR *d = opendir(path);
+    if (!d)
+        return access(path, F_OK) == 0;
+    bool found = false;
+    for (struct dirent *entry; !found && (entry = readdir(d));)
+        found = entry->d_name[0] != '.' && !strstr(entry->d_name, ".tmp");
+    closedir(d);
+    return found;
+}
+
 /* Where the records go that are left out: a store by its path, which the first of many runs has not made yet, or
  * --out's.
  */
@@ -94,7 +109,7 @@ static int find_done(struct encode *e, const struct stage_output *out)
         return stored ? 0 : err_set(ERR_USAGE, "--skip-done: --out is no store; name one: --skip-done=STORE");
     struct store *s;
     const char *path = strncmp(e->done_in, scheme, strlen(scheme)) == 0 ? e->done_in + strlen(scheme) : e->done_in;
-    if (access(path, F_OK) != 0)
+    if (!begun(path))
         return 0;
     if (store_open_read(&s, path))
         return err_wrap("--skip-done");

@@ -76,6 +76,10 @@ for part in 50 1000; do
 done
 grep -q '"done before": *50' stats.json || fail "--skip-done=STORE: $(cat stats.json)"
 cmp <(atelier-store cat whole) <(atelier-store cat piped) || fail "a run cut in two stored something else through a pipe"
+mkdir making
+touch making/meta.json.1.tmp # as the other end leaves it for a moment
+quiet atelier-encode --dvae dvae --skip-done=making --in jsonl:three.jsonl --out jsonl:fresh.jsonl
+[ "$(wc -l <fresh.jsonl)" = 3 ] || fail "a store that is just being made: $(cat err)"
 expect 2 "--skip-done=STORE" atelier-encode --dvae dvae --skip-done --out jsonl:-
 expect 65 "--skip-done" atelier-encode --dvae dvae --skip-done=dvae --out -
 
