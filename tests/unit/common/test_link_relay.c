@@ -6,6 +6,7 @@
 #include "scratch.h"
 
 #include "common/link.h"
+#include "common/link_wire.h"
 #include "common/log.h"
 #include "common/random.h"
 #include <unistd.h>
@@ -231,17 +232,35 @@ static void test_lost_data(void **state)
 }
 
 /* What a worker has in its hands, and what becomes of it. */
+struct held {
+    uint64_t ticket;
+    bool reject; /* no stage works on it, so none refuses it */
+};
 struct hand {
-    uint64_t taken[CREDIT + BATCHES], passed[CREDIT + BATCHES];
+    struct held taken[CREDIT + BATCHES], passed[CREDIT + BATCHES];
     size_t taken_count, passed_count;
 };
 
-static uint64_t draw_out(uint64_t *tickets, size_t *count)
+static struct held draw_out(struct held *batches, size_t *count)
 {
     size_t at = draw((unsigned)*count);
-    uint64_t ticket = tickets[at];
-    tickets[at] = tickets[--*count];
-    return ticket;
+    struct held one = batches[at];
+    batches[at] = batches[--*count];
+    return one;
+}
+
+/* Whether the batch's first record is a reject; the link makes one of a record that travels alone. */
+static bool begins_with_reject(zmq_msg_t *body)
+{
+    const unsigned char *data = zmq_msg_data(body);
+    size_t len = zmq_msg_size(body);
+    struct link_records records = {data, data + len};
+    struct record r = {0};
+    assert_true(link_record_next(&records, &data, &len));
+    assert_int_equal(record_unpack(&r, data, len), 0);
+    bool reject = record_has(&r, FIELD_REJECT);
+    record_free(&r);
+    return reject;
 }
 
 static void work(struct link *l, struct hand *h)
@@ -249,20 +268,20 @@ static void work(struct link *l, struct hand *h)
     struct link_batch b;
     const size_t most = sizeof h->taken / sizeof *h->taken;
     while (h->taken_count < most && draw(2) && link_take(l, &b)) {
+        h->taken[h->taken_count++] = (struct held){b.ticket, begins_with_reject(&b.body)};
         zmq_msg_close(&b.body);
-        h->taken[h->taken_count++] = b.ticket;
     }
     while (h->taken_count > 0 && h->passed_count < most && draw(3)) {
-        uint64_t ticket = draw_out(h->taken, &h->taken_count);
-        if (draw(20) == 0) {
-            link_nack(l, ticket, draw(4) ? LINK_RETRY : LINK_PERMANENT, "by chance");
+        struct held batch = draw_out(h->taken, &h->taken_count);
+        if (draw(20) == 0 && !batch.reject) {
+            link_nack(l, batch.ticket, draw(4) ? LINK_RETRY : LINK_PERMANENT, "by chance");
             continue;
         }
-        link_pass(l, ticket);
-        h->passed[h->passed_count++] = ticket;
+        link_pass(l, batch.ticket);
+        h->passed[h->passed_count++] = batch;
     }
     while (h->passed_count > 0 && draw(3))
-        link_ack(l, draw_out(h->passed, &h->passed_count));
+        link_ack(l, draw_out(h->passed, &h->passed_count).ticket);
 }
 
 static void try_seed(uint64_t number)
