@@ -9,9 +9,7 @@
 #include <math.h>
 #include <stdint.h>
 
-#ifdef __CUDACC__
-#define RANDOM_INLINE static inline __host__ __device__
-#else
+#ifndef RANDOM_INLINE /* a back end may need more of a function */
 #define RANDOM_INLINE static inline
 #endif
 

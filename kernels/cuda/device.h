@@ -15,6 +15,7 @@
 
 extern "C" {
 #include "common/err.h"
+#define RANDOM_INLINE static inline __host__ __device__
 #include "common/random.h"
 #include "kernels/kernels.h"
 }
