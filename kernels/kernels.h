@@ -106,7 +106,7 @@ struct kernels {
 
     /* Memory. alloc gives 64-byte aligned memory of `count` elements, undefined; NULL with err_set when there is none.
      * The host's values are float, or int32_t for I32: upload and download convert to and from the tensor's type. copy
-     * is between tensors of one type. cast: y = a x in y's type, and 0 where that is not finite. fill takes any type
+     * is between tensors of one type. cast: y = a x in y's type. fill takes any type
      * but M16 and V16, which take 0 alone. */
     struct tensor (*alloc)(size_t count, enum dtype dtype);
     void (*free)(struct tensor t);
@@ -183,7 +183,7 @@ struct kernels {
     /* Normalisation over the last axis, eps 1e-5. mean, rstd: [rows], kept for the backward pass. */
     void (*layernorm)(struct tensor y, struct tensor mean, struct tensor rstd, struct tensor x, struct tensor gain,
                       struct tensor bias, int rows, int d);
-    /* dx += scale times its gradient; dgain += ; dbias += . */
+    /* dx += scale times its gradient, but for rows where that is not finite; dgain += ; dbias += . */
     void (*layernorm_backward)(struct tensor dx, struct tensor dgain, struct tensor dbias, struct tensor dy,
                                struct tensor x, struct tensor mean, struct tensor rstd, struct tensor gain, int rows,
                                int d, float scale);

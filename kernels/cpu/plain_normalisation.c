@@ -48,6 +48,8 @@ static void layernorm_backward(struct tensor dx_t, struct tensor dgain_t, struct
             gain_sum[i] += dy[i] * unit;
             bias_sum[i] += dy[i];
         }
+        if (!isfinite(along_one) || !isfinite(along_x))
+            continue;
         for (int i = 0; i < d; i++) {
             double unit = (x[i] - m) * s, g = (double)dy[i] * gain[i];
             dx[i] += (float)(scale * s * (g - along_one / d - unit * along_x / d));

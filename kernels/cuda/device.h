@@ -52,7 +52,7 @@ void device_add_column_sums(struct tensor dx, struct tensor x, size_t rows, size
 void device_add_parts(struct tensor dx, const float *sums, int parts, size_t n, size_t stride, float scale);
 
 /* y = a x in y's type; zeros where that is not finite, if `finite` is asked for. */
-void device_convert(struct tensor y, struct tensor x, float a, bool finite, size_t n);
+void device_convert(struct tensor y, struct tensor x, float a, size_t n);
 
 /* kernels.h's argmax, act and act_backward. */
 void device_argmax(struct tensor ids, struct tensor x, int rows, int classes);

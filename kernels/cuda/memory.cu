@@ -54,30 +54,21 @@ static void release(struct tensor t)
     device_check(cudaFree(t.data), "free");
 }
 
-static __global__ void cast_kernel(struct tensor y, struct tensor x, float a, bool finite, size_t n)
+static __global__ void convert_kernel(struct tensor y, struct tensor x, float a, size_t n)
 {
     size_t i = global_thread() * EACH;
     if (i >= n)
         return;
     struct floats8 v = load8(x, i, n);
-    for (int j = 0; j < EACH; j++) {
+    for (int j = 0; j < EACH; j++)
         v.v[j] *= a;
-        float rounded = y.dtype == F32 ? v.v[j] : from_bits(y.dtype, to_bits(y.dtype, v.v[j]));
-        if (finite && !isfinite(rounded))
-            v.v[j] = 0;
-    }
     store8(y, i, n, v);
 }
 
-void device_convert(struct tensor y, struct tensor x, float a, bool finite, size_t n)
+void device_convert(struct tensor y, struct tensor x, float a, size_t n)
 {
     if (n)
-        LAUNCH(cast_kernel, blocks_for(n, THREADS * EACH), THREADS, 0, device_stream, y, x, a, finite, n);
-}
-
-static void cast(struct tensor y, struct tensor x, float a, size_t n)
-{
-    device_convert(y, x, a, true, n);
+        LAUNCH(convert_kernel, blocks_for(n, THREADS * EACH), THREADS, 0, device_stream, y, x, a, n);
 }
 
 static struct stage *stage_ready(int i)
@@ -111,7 +102,7 @@ static void upload(struct tensor to, const void *from, size_t count)
                      "upload");
         device_check(cudaEventRecord(s->done, device_stream), "upload");
         if (!is_raw(to.dtype))
-            device_convert(target, floats, 1, false, n);
+            device_convert(target, floats, 1, n);
     }
 }
 
@@ -125,7 +116,7 @@ static void download(void *to, struct tensor from, size_t count)
             struct stage *s = stage_ready(p % 2);
             struct tensor source = tensor_at(from, i), floats = {s->device, F32};
             if (!is_raw(from.dtype))
-                device_convert(floats, source, 1, false, n);
+                device_convert(floats, source, 1, n);
             device_check(cudaMemcpyAsync(s->pinned, is_raw(from.dtype) ? source.data : s->device, n * 4,
                                          cudaMemcpyDeviceToHost, device_stream),
                          "download");
@@ -178,6 +169,6 @@ void cuda_memory(struct kernels *k)
     k->upload = upload;
     k->download = download;
     k->copy = copy;
-    k->cast = cast;
+    k->cast = device_convert;
     k->fill = fill;
 }

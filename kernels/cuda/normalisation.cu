@@ -88,6 +88,8 @@ static __global__ void layernorm_backward_kernel(struct tensor dx, float *sums, 
         }
         along_one = block_sum(along_one, room) / d;
         along_x = block_sum(along_x, room) / d;
+        if (!isfinite(along_one) || !isfinite(along_x))
+            continue;
         for (size_t i = start; i < d; i += step) {
             struct floats8 v = load8(x_row, i, d), g = load8(dy_row, i, d), w = load8({(void *)gain, F32}, i, d);
             struct floats8 sum = load8(dx_row, i, d);

@@ -196,7 +196,7 @@ static struct tensor as_type(struct parts *parts, struct tensor x, size_t count,
     if (x.dtype == dtype)
         return x;
     struct tensor copy = take(parts, count, dtype);
-    device_convert(copy, x, 1, false, count);
+    device_convert(copy, x, 1, count);
     return copy;
 }
 
@@ -226,10 +226,10 @@ static void multiply_any(struct tensor c, struct tensor a, struct tensor b, cons
     b = as_type(&parts, b, (size_t)p->k * p->n, p->in);
     struct tensor result = direct ? c : take(&parts, results, F32);
     if (!direct && beta != 0)
-        device_convert(result, c, 1, false, results);
+        device_convert(result, c, 1, results);
     multiply(result, a, b, p, alpha, beta, NULL, NULL);
     if (!direct)
-        device_convert(c, result, 1, false, results);
+        device_convert(c, result, 1, results);
 }
 
 template <cublasComputeType_t WIDE>

@@ -32,6 +32,13 @@ losses halves --device cuda --precision fp16 --steps 3 --lr-steps 6 >/dev/null
 losses halves --device cuda --precision fp16 --lr-steps 6 >/dev/null
 cmp fp16/model.safetensors halves/model.safetensors || fail "an fp16 run that stopped does not go on as if it had not"
 
+# Scales under which every gradient inside a block overflows: its updates are left out until they have fallen, the others' are not.
+losses high --device cuda --precision fp16 --steps 1 --lr-steps 6 >/dev/null
+sed -i 's/"scales": .*/"scales": [[1e12, 0]'"$(printf ', [1e12, 0]%.0s' {2..8})"']}/' high/checkpoint-*/state.json
+losses high --device cuda --precision fp16 --steps 2 --lr-steps 6 >/dev/null
+tail -n 1 high/metrics.jsonl | awk -F '"norm": ' '{ exit !($2 + 0 > 0 && $2 + 0 < 1e6) }' || fail "an overflow leaves its block: $(tail -n 1 high/metrics.jsonl)"
+grep -q '"scales": \[\[7.07106' "$(ls -d high/checkpoint-* | tail -n 1)/state.json" || fail "an overflow leaves its scale as it is"
+
 quiet atelier-trainer prior --preset demo --data lmdb:codes --vocab vocab.json --dvae dvae --run planned --plan 1 --device cuda
 grep -q 'memory: .* GiB = weights' err || fail "no plan: $(cat err)"
 expect 2 "the CPU computes in fp32 alone" atelier-trainer prior --preset demo --data lmdb:codes --vocab vocab.json --dvae dvae --run refused --precision bf16

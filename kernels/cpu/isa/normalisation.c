@@ -45,6 +45,8 @@ static void row_backward(float *restrict dx, float *restrict gain_sum, float *re
     }
     along_one /= (float)d;
     along_x /= (float)d;
+    if (!isfinite(along_one) || !isfinite(along_x))
+        return;
     for (int i = 0; i < d; i++)
         dx[i] += scale * rstd * (dy[i] * gain[i] - along_one - (x[i] - mean) * rstd * along_x);
 }

@@ -95,6 +95,26 @@ static void layernorm_backward(struct trial *t, const int *s)
     t->k->layernorm_backward(dx, dgain, dbias, dy, x, mean, rstd, gain, s[0], s[1], 0.5f);
 }
 
+/* The first row's gradient is beyond the type: dx of that row stays, and dgain and dbias, which are not compared, tell.
+ */
+static void layernorm_backward_overflow(struct trial *t, const int *s)
+{
+    struct tensor x = trial_in(t, area(s), -1, 3), gain = trial_in_f32(t, s[1], 0.5, 2);
+    float *values = trial_begin(t, area(s), F32, true), sums[2] = {0};
+    trial_draw(t, values, area(s), -1, 1);
+    values[s[1] - 1] = INFINITY;
+    struct tensor dy = trial_place(t, true), mean = trial_in_f32(t, s[0], 0.9, 1.1), rstd = trial_in_f32(t, s[0], 1, 2);
+    struct tensor dgain = t->k->alloc(s[1], F32), dbias = t->k->alloc(s[1], F32);
+    t->k->fill(dgain, 0, s[1]);
+    t->k->fill(dbias, 0, s[1]);
+    t->k->layernorm_backward(trial_change(t, area(s), -1, 1), dgain, dbias, dy, x, mean, rstd, gain, s[0], s[1], 0.5f);
+    t->k->download(&sums[0], tensor_at(dgain, s[1] - 1), 1);
+    t->k->download(&sums[1], tensor_at(dbias, s[1] - 1), 1);
+    assert_false(isfinite(sums[0]) || isfinite(sums[1]));
+    t->k->free(dgain);
+    t->k->free(dbias);
+}
+
 static void l2norm(struct trial *t, const int *s)
 {
     struct tensor x = trial_in(t, area(s), -1, 1), y = trial_out(t, area(s)), norm = trial_out_f32(t, s[0]);
@@ -242,6 +262,7 @@ static const struct operation ROW_OPERATIONS[] = {
     {"add_rows_backward", add_rows_backward, 1e-6, 1, ROWS},
     {"layernorm", layernorm, 1e-5, 1, ROWS},
     {"layernorm_backward", layernorm_backward, 1e-5, 1, ROWS},
+    {"layernorm_backward of an overflow", layernorm_backward_overflow, 1e-5, 1, ROWS},
     {"l2norm", l2norm, 1e-6, 1, ROWS},
     {"l2norm_backward", l2norm_backward, 1e-6, 1, ROWS},
     {"embed", embed, 0, 0, ROWS},
