@@ -4,20 +4,8 @@
 #ifndef ATELIER_TESTS_UNIT_KERNELS_OPERATIONS_ATTENTION_H
 #define ATELIER_TESTS_UNIT_KERNELS_OPERATIONS_ATTENTION_H
 
+#include "attention_shape.h"
 #include "compare.h"
-
-/* s: mask + 1, batch, states, heads, head_dim, prefix, grid, kernel */
-static struct attention_shape attention_shape(const int *s)
-{
-    return (struct attention_shape){.mask = (enum mask)(s[0] - 1),
-                                    .batch = s[1],
-                                    .states = s[2],
-                                    .heads = s[3],
-                                    .head_dim = s[4],
-                                    .prefix = s[5],
-                                    .grid = s[6],
-                                    .kernel = s[7]};
-}
 
 static void attention(struct trial *t, const int *s)
 {

@@ -1,6 +1,7 @@
 /*
  * Finite-difference checks: activations, products, convolution, pictures, normalisation, embedding, attention.
  */
+#include "attention_shape.h"
 #include "gradient.h"
 
 /* s: activation + 1, n */
@@ -170,19 +171,6 @@ static void embed(struct gradient *g)
 static void embed_backward(struct gradient *g)
 {
     g->k->embed_backward(g->dx[0], g->dy, g->ids, g->s[0], g->s[1]);
-}
-
-/* s: mask + 1, batch, states, heads, head_dim, prefix, grid, kernel */
-static struct attention_shape attention_shape(const int *s)
-{
-    return (struct attention_shape){.mask = (enum mask)(s[0] - 1),
-                                    .batch = s[1],
-                                    .states = s[2],
-                                    .heads = s[3],
-                                    .head_dim = s[4],
-                                    .prefix = s[5],
-                                    .grid = s[6],
-                                    .kernel = s[7]};
 }
 
 static void attention_sizes(struct gradient *g)
