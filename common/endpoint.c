@@ -136,6 +136,17 @@ void source_leave(struct source *s)
     s->kind->batches->leave(s->self);
 }
 
+void source_confirm_end(struct source *s)
+{
+    s->kind->batches->confirm_end(s->self);
+}
+
+bool source_is_forsaken(void *source)
+{
+    const struct source *s = source;
+    return s->kind->batches->is_forsaken(s->self);
+}
+
 uint64_t source_total(const struct source *s, uint64_t read)
 {
     return s->kind->batches ? s->kind->batches->total(s->self) : s->from + read;

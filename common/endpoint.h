@@ -40,8 +40,10 @@ struct sink_options {
     bool keep_rejects;
     const char *run; /* identity of the run, kept in a store, told over a link; NULL: none */
     struct endpoint_link link;
-    /* Where the source is a link: called for each ticket (sink_mark) when its records are stored; from any thread. */
+    /* Where the source is a link: called for each ticket (sink_mark) when its records are stored, from any thread; and
+     * whether all that feed it have left. */
     void (*stored)(void *context, uint64_t ticket);
+    bool (*is_forsaken)(void *context);
     void *context;
 };
 
@@ -70,13 +72,16 @@ uint64_t source_pass(struct source *s);                 /* the present batch was
 void source_acknowledge(void *source, uint64_t ticket); /* and is stored; from any thread */
 void source_fail(struct source *s, bool permanent, const char *why); /* the present batch failed */
 void source_leave(struct source *s);                                 /* wants no more, gives back what was not passed */
+void source_confirm_end(struct source *s); /* it came to its end, and all that follow know of it */
+bool source_is_forsaken(void *source);     /* nobody is there any more who feeds it */
 
 /* Before it is opened, which may create it: whether the URI names a kind, and whether that can say when records are
  * stored (sink_mark). 0 or -1. */
 int sink_check(const char *uri, bool *marks);
 int sink_open(struct sink **s, const char *uri, const struct sink_options *options);
 int sink_put(struct sink *s, const struct record *r);
-/* Makes everything durable and writes the end mark where the kind has one. Call it on success only. */
+/* Makes everything durable and writes the end mark where the kind has one. Call it on success only. 0 or -1; of a link
+ * also 1: nobody has confirmed the end, and there was no waiting for it any longer. */
 int sink_finish(struct sink *s);
 bool sink_is_durable(const struct sink *s);
 uint64_t sink_done(const struct sink *s); /* ids below it are kept already; 0 where that is not known */
@@ -106,6 +111,8 @@ struct source_batches {
     void (*fail)(void *self, bool permanent, const char *why);
     void (*leave)(void *self);
     uint64_t (*total)(const void *self);
+    void (*confirm_end)(void *self);
+    bool (*is_forsaken)(void *self);
 };
 
 struct sink_kind {

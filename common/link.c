@@ -376,10 +376,10 @@ void link_flush(struct link *l, double now)
         work_service(l, now);
 }
 
-/* A wrong address waits as a slow start does. */
+/* A wrong address waits as a slow start does. At the end another message says more (link_feed.c). */
 static void watch_peers(struct link *l, double now)
 {
-    if (l->counts.peers > 0 || l->alone == 0) {
+    if (l->counts.peers > 0 || l->alone == 0 || l->ending) {
         l->alone = now;
     } else if (!l->alone_said && now - l->alone >= ALONE_SECONDS) {
         log_warn("%s: nobody has %s for %.0f s; waiting", l->uri, l->binds ? "connected" : "answered", ALONE_SECONDS);

@@ -9,7 +9,8 @@
  * go to others; the first that it had not passed on is blamed. After LINK_SPLIT_FAILURES a batch is cut into single
  * records, which are tried alone in a worker's hands; after LINK_MAX_FAILURES a record goes on as a reject "poison:
  * ...". A session joins two live processes: what comes of an older one is stale and ignored. The end is a state that
- * every peer, however late, is told: all records of the input are stored.
+ * every peer, however late, is told: all records of the input are stored. A worker confirms it when all that follow it
+ * know of it too, so that a feeder stays until the store does, whoever dies on the way.
  *
  * One thread a link. Nothing blocks: poll link_socket, then call link_service. `now`: seconds of CLOCK_MONOTONIC.
  */
@@ -61,7 +62,8 @@ void link_seal(struct link *l, uint64_t ticket);
 bool link_next_settled(struct link *l, uint64_t *ticket);
 /* All was fed and acknowledged: from now on peers are told so. */
 void link_end(struct link *l, uint64_t total);
-bool link_end_is_told(const struct link *l, double now); /* to all, or long enough */
+/* A worker has confirmed it; and all others have, too, or had the time. */
+bool link_end_is_told(const struct link *l, double now);
 
 /* Worker. */
 struct link_batch {
@@ -75,7 +77,10 @@ void link_ack(struct link *l, uint64_t ticket);  /* and are stored */
 void link_nack(struct link *l, uint64_t ticket, enum link_nack kind, const char *why);
 void link_retire(struct link *l);                           /* wants no more, gives back what was not taken */
 bool link_has_ended(const struct link *l, uint64_t *total); /* a feeder said END */
-bool link_end_is_heard(const struct link *l, double now);   /* from all feeders, or long enough after the first */
+void link_confirm_end(struct link *l);                      /* all that follow know of it */
+/* It is confirmed, and all feeders have said it, or had the time. */
+bool link_end_is_heard(const struct link *l, double now);
+bool link_is_forsaken(const struct link *l, double now); /* no feeder was heard for ten seconds */
 
 /* link_curve.c. Makes a directory of keys (mode 0600): `key`, this host's public and secret one; `allowed`, the public
  * keys that a binding end admits, one a line; `server`, the public key of the binding end that this host connects to.

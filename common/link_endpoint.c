@@ -128,6 +128,18 @@ static uint64_t source_link_total(const void *self)
     return s->total;
 }
 
+static void source_link_confirm_end(void *self)
+{
+    struct link_source *s = self;
+    link_port_confirm_end(s->port);
+}
+
+static bool source_link_is_forsaken(void *self)
+{
+    struct link_source *s = self;
+    return link_port_is_forsaken(s->port);
+}
+
 static void source_link_leave(void *self)
 {
     struct link_source *s = self;
@@ -152,9 +164,10 @@ static void source_link_print(void *self, struct buf *out)
 
 struct link_sink {
     struct link_port *port;
+    struct sink_options options;
     bool relays; /* what it gets came over a link */
     struct buf body;
-    uint32_t items, batch_items;
+    uint32_t items;
     double begun; /* the batch */
     uint64_t total;
 };
@@ -162,8 +175,8 @@ struct link_sink {
 static int sink_link_open(void **self, const char *uri, const struct sink_options *options)
 {
     struct link_sink *s = xcalloc(1, sizeof *s);
+    s->options = *options;
     s->relays = options->stored != NULL;
-    s->batch_items = options->link.batch;
     struct link_port_options o = {.link = {.role = LINK_FEEDER,
                                            .run = options->run,
                                            .keys = options->link.keys,
@@ -210,7 +223,8 @@ static int sink_link_put(void *self, const struct record *r)
         s->begun = stage_clock();
     link_record_pack(&s->body, r);
     s->items++;
-    bool whole = s->items >= s->batch_items || s->body.len >= BATCH_BYTES || stage_clock() - s->begun > BATCH_SECONDS;
+    bool whole =
+        s->items >= s->options.link.batch || s->body.len >= BATCH_BYTES || stage_clock() - s->begun > BATCH_SECONDS;
     return s->relays || !whole ? 0 : feed_and_seal(s, 0);
 }
 
@@ -234,7 +248,15 @@ static int sink_link_finish(void *self)
         if (all <= 0)
             return all < 0 ? -1 : err_set(ERR_AGAIN, "stopped by a signal before all was stored");
     }
-    return link_port_end(s->port, s->total);
+    link_port_end(s->port, s->total);
+    for (;;) {
+        int told = link_port_end_told(s->port);
+        if (told != 0)
+            return told < 0 ? -1 : 0;
+        /* Late where all have left already, nobody waits for what becomes of it. */
+        if (stage_stopping() || (s->relays && s->options.is_forsaken(s->options.context)))
+            return 1;
+    }
 }
 
 /* What is not stored by then comes again: from where it came, or from the store's cursor on. */
@@ -262,7 +284,9 @@ static const struct source_batches link_batches = {.pass = source_link_pass,
                                                    .acknowledge = source_link_acknowledge,
                                                    .fail = source_link_fail,
                                                    .leave = source_link_leave,
-                                                   .total = source_link_total};
+                                                   .total = source_link_total,
+                                                   .confirm_end = source_link_confirm_end,
+                                                   .is_forsaken = source_link_is_forsaken};
 const struct source_kind source_link = {.scheme = "://",
                                         .open = source_link_open,
                                         .next = source_link_next,

@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define END_WAIT_SECONDS 3.0   /* for peers to confirm the end, after one has */
-#define END_ALONE_SECONDS 10.0 /* for a first peer to confirm it, where there is only one */
-#define WHY_BYTES 200          /* of a reason, kept in a reject */
+#define END_WAIT_SECONDS 3.0         /* for peers to confirm the end, after one has */
+#define END_UNCONFIRMED_SECONDS 10.0 /* until it is said that none does */
+#define WHY_BYTES 200                /* of a reason, kept in a reject */
 
 static void append(struct feed_list *list, struct feed_batch *b)
 {
@@ -284,8 +284,10 @@ void feed_receive(struct link *l, struct link_peer *peer, const struct link_head
         break;
     case LINK_ACK:
     case LINK_NACK:
-        if (head->type == LINK_ACK && head->batch == LINK_END_BATCH) {
-            peer->end_confirmed = l->end_was_told = true;
+        if (l->ending && head->type == LINK_ACK && head->batch == LINK_END_BATCH) {
+            if (!l->end_confirmed)
+                l->end_time = l->serviced;
+            peer->end_confirmed = l->end_confirmed = true;
         } else if (b == NULL || b->holder != peer || b->attempt != head->attempt) {
             l->counts.stale++;
         } else if (head->type == LINK_NACK) {
@@ -365,6 +367,14 @@ static void tell_end(struct link *l, double now)
         p->spoke = now;
         link_send(l, p, (struct link_head){.type = LINK_END, .batch = l->total}, NULL, 0);
     }
+    if (l->end_time == 0)
+        l->end_time = now;
+    if (l->end_confirmed || l->unconfirmed_said || now - l->end_time < END_UNCONFIRMED_SECONDS)
+        return;
+    l->unconfirmed_said = true;
+    log_warn("%s: all records are stored, but nobody has confirmed the end for %.0f s; waiting: start again what is "
+             "missing between here and the store; if the store has ended well, end this program",
+             l->uri, END_UNCONFIRMED_SECONDS);
 }
 
 void feed_service(struct link *l, double now)
@@ -383,20 +393,16 @@ void link_end(struct link *l, uint64_t total)
 {
     l->ending = true;
     l->total = total;
-    l->end_time = l->serviced;
     for (size_t i = 0; i < l->peer_count; i++)
         l->peers[i]->spoke = 0;
 }
 
 bool link_end_is_told(const struct link *l, double now)
 {
-    bool all = l->end_was_told;
-    if (!l->ending)
-        return false;
+    bool all = true;
     for (size_t i = 0; i < l->peer_count; i++)
         all = all && (!l->peers[i]->greeted || l->peers[i]->end_confirmed);
-    return all || (l->end_was_told && now - l->end_time > END_WAIT_SECONDS) ||
-           (!l->binds && now - l->end_time > END_ALONE_SECONDS);
+    return l->end_confirmed && (all || now - l->end_time > END_WAIT_SECONDS);
 }
 
 void feed_close(struct link *l)

@@ -19,7 +19,16 @@
 #define WAIT_MS 100     /* of waiting threads, which then look whether to stop */
 #define CLOSE_SECONDS 5 /* at most, for the last messages of a worker */
 
-enum order_kind { ORDER_FEED, ORDER_SEAL, ORDER_PASS, ORDER_ACK, ORDER_NACK, ORDER_RETIRE, ORDER_END };
+enum order_kind {
+    ORDER_FEED,
+    ORDER_SEAL,
+    ORDER_END,
+    ORDER_PASS,
+    ORDER_ACK,
+    ORDER_NACK,
+    ORDER_RETIRE,
+    ORDER_CONFIRM_END
+};
 
 struct order {
     enum order_kind kind;
@@ -47,7 +56,7 @@ struct link_port {
     struct link_counts counts;
     uint64_t ordered_items, ordered_bytes; /* fed, not yet known to the link */
     struct link_batch next;
-    bool has_next, retired, ended, end_told, closing, failed;
+    bool has_next, retired, ended, confirmed, forsaken, end_told, closing, failed;
     uint64_t total;
     char *error; /* why it failed */
     int error_code;
@@ -79,6 +88,10 @@ static void carry_out(struct link_port *p, struct order *o)
     case ORDER_END:
         link_end(p->link, o->ticket);
         break;
+    case ORDER_CONFIRM_END:
+        link_confirm_end(p->link);
+        p->confirmed = true;
+        break;
     }
 }
 
@@ -95,7 +108,7 @@ static void offer_next(struct link_port *p)
 }
 
 /* Makes known how the link stands. */
-static void publish(struct link_port *p, int rc, uint64_t given_items, uint64_t given_bytes)
+static void publish(struct link_port *p, double now, int rc, uint64_t given_items, uint64_t given_bytes)
 {
     bool worker = p->options.link.role == LINK_WORKER;
     pthread_mutex_lock(&p->lock);
@@ -107,12 +120,13 @@ static void publish(struct link_port *p, int rc, uint64_t given_items, uint64_t 
         p->error = xstrdup(err_text());
         p->error_code = err_code();
     }
-    if (worker)
+    if (worker) {
         offer_next(p);
-    if (worker)
         p->ended = link_has_ended(p->link, &p->total);
-    else
-        p->end_told = link_end_is_told(p->link, stage_clock());
+        p->forsaken = link_is_forsaken(p->link, now);
+    } else {
+        p->end_told = link_end_is_told(p->link, now);
+    }
     pthread_cond_broadcast(&p->changed);
     pthread_mutex_unlock(&p->lock);
 }
@@ -141,11 +155,11 @@ static void *serve(void *self)
         while (p->options.link.role == LINK_FEEDER && link_next_settled(p->link, &ticket))
             if (p->options.settled)
                 p->options.settled(p->options.context, ticket);
-        publish(p, rc, items_given, bytes_given);
+        publish(p, now, rc, items_given, bytes_given);
 
-        /* Other feeders are to learn that this worker knows of the end. */
+        /* Other feeders are to learn, too, that the end is known. */
         deadline = closing && deadline == 0 ? now + CLOSE_SECONDS : deadline;
-        if (closing && (rc < 0 || now > deadline || !p->ended || link_end_is_heard(p->link, now)))
+        if (closing && (rc < 0 || now > deadline || !p->confirmed || link_end_is_heard(p->link, now)))
             break;
         uint64_t woken;
         if (zmq_poll(items, 2, POLL_MS) > 0 && items[1].revents && read(p->wake, &woken, sizeof woken) < 0)
@@ -303,14 +317,17 @@ int link_port_drain(struct link_port *p, double seconds)
     return rc;
 }
 
-int link_port_end(struct link_port *p, uint64_t total)
+void link_port_end(struct link_port *p, uint64_t total)
+{
+    leave(p, (struct order){.kind = ORDER_END, .ticket = total});
+}
+
+int link_port_end_told(struct link_port *p)
 {
     pthread_mutex_lock(&p->lock);
-    p->end_told = false;
-    order(p, &(struct order){.kind = ORDER_END, .ticket = total});
-    while (!p->end_told && !p->failed && !stage_stopping())
+    if (!p->end_told && !p->failed)
         wait_change(p, WAIT_MS);
-    int rc = p->failed ? failure(p) : 0;
+    int rc = p->failed ? failure(p) : p->end_told;
     pthread_mutex_unlock(&p->lock);
     return rc;
 }
@@ -357,6 +374,19 @@ bool link_port_has_ended(struct link_port *p, uint64_t *total)
     *total = p->total;
     pthread_mutex_unlock(&p->lock);
     return ended;
+}
+
+void link_port_confirm_end(struct link_port *p)
+{
+    leave(p, (struct order){.kind = ORDER_CONFIRM_END});
+}
+
+bool link_port_is_forsaken(struct link_port *p)
+{
+    pthread_mutex_lock(&p->lock);
+    bool forsaken = p->forsaken;
+    pthread_mutex_unlock(&p->lock);
+    return forsaken;
 }
 
 void link_port_print(struct link_port *p, struct buf *out)

@@ -28,8 +28,10 @@ void link_port_seal(struct link_port *p, uint64_t ticket);
 /* Waits until all is acknowledged: 1, or -1 the link failed. After a stop it waits on for `seconds` at most: 0 when
  * something is left. */
 int link_port_drain(struct link_port *p, double seconds);
-/* Tells all workers that it is the end, and waits until they know it. 0 or -1. */
-int link_port_end(struct link_port *p, uint64_t total);
+/* Tells all workers that it is the end. link_port_end_told waits a little for them: 1 when they have confirmed it, 0,
+ * or -1 the link failed. */
+void link_port_end(struct link_port *p, uint64_t total);
+int link_port_end_told(struct link_port *p);
 
 /* Worker. 1 a batch, 0 none came in `milliseconds`, -1 the link failed. The body is the caller's to close. */
 int link_port_take(struct link_port *p, struct link_batch *batch, int milliseconds);
@@ -38,6 +40,8 @@ void link_port_ack(struct link_port *p, uint64_t ticket);
 void link_port_nack(struct link_port *p, uint64_t ticket, enum link_nack kind, const char *why);
 void link_port_retire(struct link_port *p);
 bool link_port_has_ended(struct link_port *p, uint64_t *total);
+void link_port_confirm_end(struct link_port *p);
+bool link_port_is_forsaken(struct link_port *p);
 
 void link_port_print(struct link_port *p, struct buf *out); /* its counters, as monitor.h has it */
 

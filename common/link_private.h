@@ -94,7 +94,9 @@ struct link {
     double alone; /* since when, or the last time that it was not */
     bool alone_said;
     uint64_t credit_items, credit_bytes;
-    bool refused; /* by the other end: the error is set */
+    bool refused;       /* by the other end: the error is set */
+    bool end_confirmed; /* by a worker; to the feeders */
+    double end_time;    /* since when it is confirmed; feeder: or told */
 
     /* Feeder. */
     struct link_ring batches;
@@ -102,8 +104,7 @@ struct link {
     struct feed_origin *filling; /* not sealed; NULL: nothing was fed since */
     uint64_t *settled;           /* tickets, a queue */
     size_t settled_first, settled_count, settled_cap;
-    bool ending, end_was_told, stuck; /* stuck: the error is set */
-    double end_time;
+    bool ending, unconfirmed_said, stuck; /* stuck: the error is set */
     uint64_t total;
 
     /* Worker. */

@@ -21,7 +21,7 @@ enum link_type {
     LINK_NACK,      /* batch, attempt; body: enum link_nack, why. batch 0: HELLO was refused */
     LINK_PING,      /* sequence: last DATA that came; body: the batches held */
     LINK_PONG,      /* sequence: last DATA that was sent; body: all that was sent since the session began */
-    LINK_END,       /* batch: records of the whole input, which all are stored */
+    LINK_END,       /* batch: records of the whole input, which all are stored; again each second until an ACK */
 };
 
 enum link_nack {

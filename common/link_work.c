@@ -5,7 +5,8 @@
 #include "common/link_private.h"
 #include <stdlib.h>
 
-#define END_WAIT_SECONDS 3.0 /* for other feeders to say that it is the end, after one has */
+#define END_WAIT_SECONDS 3.0  /* for other feeders to say that it is the end, after it was confirmed to one */
+#define FORSAKEN_SECONDS 10.0 /* without a word from any feeder, each of which speaks every second */
 
 static bool in_hand(const struct hold *h)
 {
@@ -106,6 +107,11 @@ static void take_pong(struct link_peer *peer, const struct link_head *head, cons
     peer->received = head->sequence;
 }
 
+static void confirm_end(struct link *l, struct link_peer *peer)
+{
+    link_send(l, peer, (struct link_head){.type = LINK_ACK, .batch = LINK_END_BATCH}, NULL, 0);
+}
+
 void work_receive(struct link *l, struct link_peer *peer, const struct link_head *head, zmq_msg_t *body)
 {
     switch (head->type) {
@@ -119,12 +125,10 @@ void work_receive(struct link *l, struct link_peer *peer, const struct link_head
         take_pong(peer, head, body);
         break;
     case LINK_END:
-        if (!l->ended) {
-            l->end_time = l->serviced;
-            l->total = head->batch;
-        }
+        l->total = head->batch;
         l->ended = peer->end_said = true;
-        link_send(l, peer, (struct link_head){.type = LINK_ACK, .batch = LINK_END_BATCH}, NULL, 0);
+        if (l->end_confirmed)
+            confirm_end(l, peer);
         break;
     default:
         l->counts.stale++;
@@ -241,12 +245,29 @@ bool link_has_ended(const struct link *l, uint64_t *total)
     return l->ended;
 }
 
+void link_confirm_end(struct link *l)
+{
+    l->end_confirmed = true;
+    l->end_time = l->serviced;
+    for (size_t i = 0; i < l->peer_count; i++)
+        if (l->peers[i]->end_said)
+            confirm_end(l, l->peers[i]);
+}
+
 bool link_end_is_heard(const struct link *l, double now)
 {
-    bool all = l->ended;
+    bool all = true;
     for (size_t i = 0; i < l->peer_count; i++)
         all = all && (!l->peers[i]->greeted || l->peers[i]->end_said);
-    return all || (l->ended && now - l->end_time > END_WAIT_SECONDS);
+    return l->end_confirmed && (all || now - l->end_time > END_WAIT_SECONDS);
+}
+
+bool link_is_forsaken(const struct link *l, double now)
+{
+    for (size_t i = 0; i < l->peer_count; i++)
+        if (l->peers[i]->greeted && now - l->peers[i]->heard < FORSAKEN_SECONDS)
+            return false;
+    return true;
 }
 
 /* Others go on at once with what is given back. */

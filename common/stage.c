@@ -292,7 +292,10 @@ static enum end finish(const struct stage *stage, void *self, struct stage_outpu
         show_metrics(out);
         if (out->sink)
             sink_total(out->sink, source_total(out->source, out->counts.records));
-        return out->sink && sink_finish(out->sink) < 0 ? END_FAILED : end;
+        int rc = out->sink ? sink_finish(out->sink) : 0;
+        if (rc == 0 && source_has_batches(out->source))
+            source_confirm_end(out->source);
+        return rc < 0 ? END_FAILED : end;
     }
     if (source_has_batches(out->source))
         source_leave(out->source); /* others begin at once with what was not begun here */
@@ -350,6 +353,7 @@ static int open_outputs(const struct stage_options *o, struct stage_output *out)
     struct sink_options to = {.keep_rejects = o->keep_rejects, .run = o->run, .link = o->link};
     if (source_has_batches(out->source)) {
         to.stored = source_acknowledge;
+        to.is_forsaken = source_is_forsaken;
         to.context = out->source;
         record_timeout = o->record_timeout;
     }

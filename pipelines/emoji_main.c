@@ -183,7 +183,7 @@ static int build(struct builder *b)
     }
     if (stage_stopping())
         return err_set(ERR_AGAIN, "stopped by a signal; nothing was written");
-    if (sink_finish(b->train_sink) || sink_finish(b->heldout_sink))
+    if (sink_finish(b->train_sink) < 0 || sink_finish(b->heldout_sink) < 0)
         return -1;
     if (b->train_count == 0)
         return err_set(ERR_IO, "no emoji could be drawn: install Debian's package fonts-noto-color-emoji");

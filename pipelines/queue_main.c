@@ -141,7 +141,7 @@ static int serve(struct queue *q)
 {
     zmq_pollitem_t items[2] = {{.socket = link_socket(q->from), .events = ZMQ_POLLIN},
                                {.socket = link_socket(q->to), .events = ZMQ_POLLIN}};
-    bool ending = false, stopping = false;
+    bool ending = false, told = false, stopping = false;
     double now, deadline = 0;
     do {
         uint64_t total;
@@ -154,6 +154,10 @@ static int serve(struct queue *q)
             ending = true;
             link_end(q->to, total);
         }
+        if (!told && link_end_is_told(q->to, now)) {
+            told = true;
+            link_confirm_end(q->from);
+        }
         if (!stopping && stage_stopping()) {
             stopping = true;
             deadline = now + STOP_SECONDS;
@@ -163,8 +167,7 @@ static int serve(struct queue *q)
         link_flush(q->from, now);
         link_flush(q->to, now);
         show_metrics(q);
-    } while (stopping ? link_counts(q->to)->open_items > 0 && now < deadline
-                      : !ending || !link_end_is_told(q->to, now) || !link_end_is_heard(q->from, now));
+    } while (stopping ? link_counts(q->to)->open_items > 0 && now < deadline : !link_end_is_heard(q->from, now));
     return 0;
 }
 

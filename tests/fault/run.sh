@@ -6,6 +6,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 short='slow 3
 kill 1 1
 stop 1 1 4
+end 1 1
 poison
 resume 1 1
 scale 1 1
@@ -26,6 +27,7 @@ nomalloc 1 run
 nomalloc 1 store worker
 stop 10 1000 10
 stop 10 1010 10
+end 40 1000
 scale 10 1000
 scale 10 1010
 cut 25 1000

@@ -122,11 +122,49 @@ static void test_either_end_binds(void **state)
         settle();
         assert_true(link_has_ended(worker, &total));
         assert_int_equal(total, 10);
+        pass_time(5);
+        assert_false(link_end_is_told(feeder, now));
+        assert_false(link_end_is_heard(worker, now));
+        link_confirm_end(worker);
+        settle();
         assert_true(link_end_is_told(feeder, now));
         assert_true(link_end_is_heard(worker, now));
         close_all(NULL);
     }
     record_free(&r);
+}
+
+/* A worker that dies with what it knows of the end is no loss: the feeder waits for one that confirms it, and then for
+ * all that are there, but not for long. */
+static void test_end(void **state)
+{
+    (void)state;
+    uint64_t total;
+    open_feeder("e", true);
+    worker = open_worker("e", false, 4);
+    settle();
+    link_end(feeder, 10);
+    pass_time(1);
+    assert_true(link_has_ended(worker, &total));
+    link_close(&worker);
+    pass_time(20);
+    assert_int_equal(link_counts(feeder)->peers, 0);
+    assert_false(link_end_is_told(feeder, now));
+    worker = open_worker("e", false, 4);
+    other = open_worker("e", false, 4);
+    pass_time(2);
+    assert_true(link_has_ended(worker, &total) && link_has_ended(other, &total));
+    link_confirm_end(other);
+    pass_time(1);
+    assert_false(link_end_is_told(feeder, now));
+    pass_time(3);
+    assert_true(link_end_is_told(feeder, now));
+    assert_false(link_is_forsaken(worker, now));
+    link_close(&feeder);
+    pass_time(9);
+    assert_false(link_is_forsaken(worker, now));
+    pass_time(2);
+    assert_true(link_is_forsaken(worker, now));
 }
 
 /* A worker has what it granted in its hands, and one batch more at most; credit comes back with what it passes on. */
@@ -514,6 +552,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_either_end_binds, close_all),
+        cmocka_unit_test_teardown(test_end, close_all),
         cmocka_unit_test_teardown(test_credit, close_all),
         cmocka_unit_test_teardown(test_death, close_all),
         cmocka_unit_test_teardown(test_poison, close_all),
