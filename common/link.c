@@ -112,6 +112,8 @@ void link_close(struct link **pointer)
         free(l->peers[i]);
     if (l->socket)
         zmq_close(l->socket);
+    if (l->handshakes)
+        zmq_close(l->handshakes);
     if (l->context)
         zmq_ctx_term(l->context);
     link_guard_stop(l);
@@ -396,6 +398,8 @@ int link_service(struct link *l, double now)
     l->serviced = now;
     for (int i = 0; i < MAX_MESSAGES && receive(l); i++)
         ;
+    for (const char *why; (why = link_guard_refusal(l));)
+        refuse(l, why);
     watch_silence(l, now);
     struct link_peer *only = l->peers[0];
     if (!l->binds && !only->greeted && (only->unreachable || now - only->spoke >= LINK_HEARTBEAT_SECONDS))

@@ -95,7 +95,7 @@ struct link_counts {
     uint64_t resent;                /* batches that went out once more */
     uint64_t deaths;                /* peers that fell silent while they held batches */
     uint64_t stale;                 /* messages of older sessions, acknowledgements of batches given to others */
-    uint64_t refused;               /* strangers' bytes, other versions, damaged or malformed messages */
+    uint64_t refused;               /* strangers, other versions, damaged or malformed messages */
     uint64_t poisoned;              /* records turned into rejects */
     uint64_t peers;
     uint64_t pending_items, pending_bytes; /* feeder: not handed out; worker: not taken */

@@ -1,6 +1,7 @@
 /*
  * Who may join a link (link.h): CURVE keys, and the guard, a ZAP handler (rfc.zeromq.org/spec/27) that admits the
- * listed keys alone. A CURVE server without a handler lets in whoever knows its public key.
+ * listed keys alone. A CURVE server without a handler lets in whoever knows its public key. Whom libzmq turns away is
+ * told by its monitor.
  */
 #include "common/err.h"
 #include "common/link_private.h"
@@ -149,8 +150,36 @@ static int set_keys(struct link *l, const char *dir)
     return rc == 0 ? 0 : err_wrap("%s: keys", l->uri);
 }
 
+static int watch_handshakes(struct link *l)
+{
+    static const char watched[] = "inproc://handshakes";
+    const int unlimited = 0; /* libzmq's thread waits for room */
+    l->handshakes = zmq_socket(l->context, ZMQ_PAIR);
+    if (l->handshakes == NULL || zmq_setsockopt(l->handshakes, ZMQ_RCVHWM, &unlimited, sizeof unlimited) != 0 ||
+        zmq_socket_monitor(l->socket, watched, ZMQ_EVENT_HANDSHAKE_FAILED_AUTH | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL) !=
+            0 ||
+        zmq_connect(l->handshakes, watched) != 0)
+        return err_set(ERR_AGAIN, "%s: %s", l->uri, zmq_strerror(errno));
+    return 0;
+}
+
+const char *link_guard_refusal(struct link *l)
+{
+    unsigned char event[8], address[256];
+    uint16_t kind; /* and four bytes of detail */
+    if (zmq_recv(l->handshakes, event, sizeof event, ZMQ_DONTWAIT) < 0)
+        return NULL;
+    zmq_recv(l->handshakes, address, sizeof address, ZMQ_DONTWAIT);
+    memcpy(&kind, event, sizeof kind);
+    if (kind == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
+        return l->binds ? "a key that is not listed" : "the other end does not list this host's key";
+    return "another protocol, or keys at one end only";
+}
+
 int link_guard_start(struct link *l, const char *address, const struct link_options *options)
 {
+    if (watch_handshakes(l) < 0)
+        return -1;
     if (options->keys)
         return set_keys(l, options->keys);
     if (is_local(address) || options->insecure)

@@ -86,6 +86,7 @@ struct link {
     bool binds;
     char *uri, *run;
     void *context, *socket;
+    void *handshakes;                        /* those that failed, as events (zmq_socket_monitor) */
     struct link_guard *guard;                /* NULL: no keys are asked for */
     struct link_peer *peers[LINK_MAX_PEERS]; /* one where it connects */
     size_t peer_count;
@@ -120,6 +121,8 @@ bool link_send_body(struct link *l, struct link_peer *peer, struct link_head hea
 /* link_curve.c. Before bind or connect: sets keys and starts the guard that admits the listed ones alone; refuses other
  * hosts without. `address`: the URI without "bind+". link_guard_stop comes after the context's end. */
 int link_guard_start(struct link *l, const char *address, const struct link_options *options);
+/* Why a connection was turned away before it could say anything to the link; NULL: none was since. */
+const char *link_guard_refusal(struct link *l);
 void link_guard_stop(struct link *l);
 
 /* link_feed.c: messages from a worker; what is due; a session that is over. */
