@@ -131,3 +131,12 @@ int dataset_skip(struct dataset *d, uint64_t seed, uint64_t *position, uint64_t 
     }
     return n ? none_kept(d) : 0;
 }
+
+int dataset_picture(const struct record *r, struct image *im)
+{
+    int rc = record_has(r, FIELD_IMAGE) ? image_decode(im, r->image.data, r->image.len, 0, 1)
+                                        : err_set(ERR_DATA, "none; encode drops pictures unless told --keep-image");
+    return rc ? err_wrap("record %llu (%.*s): picture (filter the set first)", (unsigned long long)r->id,
+                         (int)r->key.len, (const char *)r->key.data)
+              : 0;
+}

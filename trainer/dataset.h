@@ -1,11 +1,12 @@
 /*
  * Random access to the kept records of an endpoint. A store (lmdb:) is read where it lies; records of any other kind
  * are kept in memory. Training order is a seeded permutation of the ids, a new one each epoch, so a position in it is
- * all that a resumed run needs.
+ * all that a resumed run needs. One thread at a time.
  */
 #ifndef ATELIER_TRAINER_DATASET_H
 #define ATELIER_TRAINER_DATASET_H
 
+#include "common/image.h"
 #include "common/record.h"
 
 struct dataset;
@@ -26,5 +27,8 @@ int dataset_next(struct dataset *d, uint64_t seed, uint64_t *position, uint64_t 
 
 /* Moves *position past n kept records without reading them. 0 or -1. */
 int dataset_skip(struct dataset *d, uint64_t seed, uint64_t *position, uint64_t n);
+
+/* The record's picture, whole. 0, or -1 with the record named. Any number of threads. */
+int dataset_picture(const struct record *r, struct image *im);
 
 #endif

@@ -3,7 +3,7 @@
 #include "common/err.h"
 #include "common/log.h"
 #include "common/random.h"
-#include "trainer/pictures.h"
+#include "models/augment.h"
 #include "trainer/trainer.h"
 #include <math.h>
 #include <stdlib.h>
@@ -16,14 +16,37 @@ enum { SUM_LOSS, SUM_NLL, SUM_KL, SUMS }; /* means; behind them, how often each 
 struct dvae_task {
     struct dvae *dvae;
     enum augment augment;
-    struct picture *batch; /* [own part of what is computed together] */
-    uint8_t *bytes;        /* [own, side, side, 3] */
-    float *pixels;
-    int32_t *codes; /* [own, grid, grid] */
+    int32_t *codes; /* [own part of what is computed together, grid, grid] */
     double *sums;   /* [SUMS + codes], over the batch */
-    struct picture shown[SHEET_PICTURES];
+    uint8_t *shown; /* [shown_count, side, side, 3] */
     int shown_count;
 };
+
+static size_t picture_values(const struct trainer *t)
+{
+    return (size_t)t->settings.side * (size_t)t->settings.side * 3;
+}
+
+/* The first `most` pictures of the data, for the sheets. */
+static int read_shown(struct trainer *t, int most)
+{
+    struct dvae_task *d = t->model;
+    struct record r = {0};
+    int rc = 0;
+    d->shown = xmalloc((size_t)most * picture_values(t));
+    for (uint64_t i = 0; i < dataset_count(t->data) && d->shown_count < most && rc >= 0; i++) {
+        struct image whole = {0}, square;
+        rc = dataset_get(t->data, i, &r);
+        if (rc == 1 && (rc = dataset_picture(&r, &whole)) == 0) {
+            image_center_square(&whole, (int)t->settings.side, &square);
+            memcpy(d->shown + (size_t)d->shown_count++ * picture_values(t), square.rgb, picture_values(t));
+            image_free(&square);
+        }
+        image_free(&whole);
+    }
+    record_free(&r);
+    return rc < 0 ? -1 : 0;
+}
 
 static int open_dvae(struct trainer *t)
 {
@@ -34,17 +57,11 @@ static int open_dvae(struct trainer *t)
     d->augment = strcmp(s->augment, "paper") != 0 ? AUGMENT_NONE : AUGMENT_DVAE;
     if (dvae_new(&d->dvae, t->k, &c, side, own, true))
         return -1;
-    size_t pixels = (size_t)own * side * side * 3, grid = (size_t)dvae_grid(d->dvae);
-    d->batch = xcalloc((size_t)own, sizeof *d->batch);
-    d->bytes = xmalloc(pixels);
-    d->pixels = xmalloc(pixels * sizeof *d->pixels);
+    size_t grid = (size_t)dvae_grid(d->dvae);
+    t->columns[0] = picture_values(t) * sizeof(float);
     d->codes = xmalloc((size_t)own * grid * grid * sizeof *d->codes);
     d->sums = xmalloc((SUMS + (size_t)s->codes) * sizeof *d->sums);
-    int n = own < SHEET_PICTURES ? own : SHEET_PICTURES;
-    d->shown_count = pictures_first(t->data, d->shown, n);
-    if (d->shown_count == 0)
-        return err_set(ERR_DATA, "%s: no kept record to train on", s->data);
-    return d->shown_count < 0 ? -1 : 0;
+    return trainer_draws(t) ? read_shown(t, own < SHEET_PICTURES ? own : SHEET_PICTURES) : 0;
 }
 
 static struct params *params_of_dvae(struct trainer *t)
@@ -52,18 +69,22 @@ static struct params *params_of_dvae(struct trainer *t)
     return dvae_params(((struct dvae_task *)t->model)->dvae);
 }
 
-/* Mapped pixels of the next n samples into `to`. */
-static int next_pixels(struct trainer *t, int n, float *to)
+/* Mapped pixels. */
+static int prepare_dvae(const void *self, struct loader_worker *with, uint64_t sample, void *const *row)
 {
-    struct dvae_task *d = t->model;
-    size_t count = (size_t)n * t->settings.side * t->settings.side * 3;
-    uint64_t seed = (uint64_t)t->settings.seed;
-    if (pictures_next(t->data, seed, &t->state.position, d->batch, n))
+    const struct trainer *t = self;
+    const struct dvae_task *d = t->model;
+    struct image whole = {0}, square;
+    float *pixels = row[0];
+    if (dataset_picture(&with->record, &whole))
         return -1;
-    pictures_bytes(d->batch, n, d->augment, (int)t->settings.side, random_key(seed, RANDOM_AUGMENT), d->bytes);
-    for (size_t i = 0; i < count; i++)
-        to[i] = d->bytes[i];
-    dvae_map_pixels(to, count);
+    augment(&whole, d->augment, (int)t->settings.side, random_key((uint64_t)t->settings.seed, RANDOM_AUGMENT), sample,
+            &square);
+    for (size_t i = 0; i < picture_values(t); i++)
+        pixels[i] = square.rgb[i];
+    dvae_map_pixels(pixels, picture_values(t));
+    image_free(&whole);
+    image_free(&square);
     return 0;
 }
 
@@ -73,18 +94,14 @@ static int start_dvae(struct trainer *t)
     const struct settings *s = &t->settings;
     if (!s->kmeans)
         return 0;
-    int own = trainer_part(t).own, n = (int)s->kmeans;
-    size_t picture = (size_t)s->side * s->side * 3;
-    float *x = xmalloc((size_t)n * picture * sizeof *x);
-    uint64_t position = t->state.position;
-    int rc = 0;
-    for (int i = 0; i < n && !rc; i += own)
-        rc = next_pixels(t, n - i < own ? n - i : own, x + (size_t)i * picture);
-    t->state.position = position;
-    if (!rc)
-        rc = dvae_init_kmeans(d->dvae, x, n, (float)s->kmeans_scale, 10, (uint64_t)s->seed);
-    free(x);
-    return rc;
+    struct loader *loader;
+    uint64_t position; /* training begins with the same pictures */
+    int rc = trainer_loader(t, (struct part){.own = (int)s->kmeans}, 1, &loader);
+    void *const *columns = rc ? NULL : loader_next(loader, &position);
+    if (columns)
+        rc = dvae_init_kmeans(d->dvae, columns[0], (int)s->kmeans, (float)s->kmeans_scale, 10, (uint64_t)s->seed);
+    loader_close(&loader);
+    return columns ? rc : -1;
 }
 
 /* How many codes were used, and the perplexity of their use. */
@@ -108,14 +125,12 @@ static int step_part(struct trainer *t, struct dvae_step *step, int parts)
 {
     struct dvae_task *d = t->model;
     struct part part = trainer_part(t);
-    uint64_t seed = (uint64_t)t->settings.seed;
     size_t grid = (size_t)dvae_grid(d->dvae);
     double share = part.share / parts;
     struct dvae_losses losses;
+    void *const *columns = loader_next(t->loader, &t->state.position);
     step->share = (float)part.share;
-    if (dataset_skip(t->data, seed, &t->state.position, part.before) || next_pixels(t, part.own, d->pixels) ||
-        dataset_skip(t->data, seed, &t->state.position, part.behind) ||
-        dvae_train(d->dvae, d->pixels, part.own, step, (float)share, &losses, d->codes))
+    if (!columns || dvae_train(d->dvae, columns[0], part.own, step, (float)share, &losses, d->codes))
         return -1;
     d->sums[SUM_LOSS] += losses.loss * share;
     d->sums[SUM_NLL] += losses.nll * share;
@@ -168,9 +183,9 @@ static int sheet_dvae(struct trainer *t, struct image *sheet)
 {
     struct dvae_task *d = t->model;
     int n = d->shown_count, side = (int)t->settings.side;
-    size_t half = (size_t)n * side * side * 3;
+    size_t half = (size_t)n * picture_values(t);
     uint8_t *both = xmalloc(half * 2);
-    pictures_bytes(d->shown, n, AUGMENT_NONE, side, 0, both);
+    memcpy(both, d->shown, half);
     dvae_encode(d->dvae, both, n, d->codes);
     dvae_decode(d->dvae, d->codes, n, both + half);
     sheet_make(both, 2 * n, side, n, side < 64 ? 3 : 1, sheet);
@@ -183,15 +198,10 @@ static void close_dvae(struct trainer *t)
     struct dvae_task *d = t->model;
     if (!d)
         return;
-    if (d->batch)
-        pictures_free(d->batch, trainer_part(t).own);
-    pictures_free(d->shown, SHEET_PICTURES);
     dvae_free(&d->dvae);
-    free(d->batch);
-    free(d->bytes);
-    free(d->pixels);
     free(d->codes);
     free(d->sums);
+    free(d->shown);
     free(d);
 }
 
@@ -202,6 +212,7 @@ const struct task task_dvae = {
     .open = open_dvae,
     .start = start_dvae,
     .params = params_of_dvae,
+    .prepare = prepare_dvae,
     .step = step_dvae,
     .save = save_dvae,
     .pictures = sheet_dvae,

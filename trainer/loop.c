@@ -21,7 +21,6 @@
 
 struct loop {
     struct trainer *t;
-    const struct task *task;
     struct optimizer optimizer;
     struct tensor average; /* slab; data NULL when no average is kept */
     FILE *metrics;
@@ -44,7 +43,7 @@ void metrics_add(struct metrics *m, const char *name, double value)
 
 int trainer_micro(const struct trainer *t)
 {
-    int64_t micro = t->bit == TASK_CLIP ? 0 : t->settings.micro;
+    int64_t micro = t->task->bit == TASK_CLIP ? 0 : t->settings.micro;
     return (int)(micro && micro < t->settings.batch ? micro : t->settings.batch);
 }
 
@@ -60,13 +59,34 @@ bool trainer_writes(const struct trainer *t)
     return t->comm->rank == 0 && !t->planning;
 }
 
-int trainer_keep(const struct trainer *t, const char *from, const char *name)
+bool trainer_draws(const struct trainer *t)
 {
-    if (!trainer_writes(t))
+    return trainer_writes(t) && t->settings.pictures_every;
+}
+
+int trainer_loader(const struct trainer *t, struct part part, int buffers, struct loader **l)
+{
+    struct loader_settings s = {.data = t->data,
+                                .seed = (uint64_t)t->settings.seed,
+                                .position = t->state.position,
+                                .part = part,
+                                .threads = t->threads,
+                                .buffers = buffers,
+                                .bpe = t->bpe,
+                                .prepare = t->task->prepare,
+                                .self = t};
+    memcpy(s.bytes, t->columns, sizeof s.bytes);
+    return loader_open(l, &s);
+}
+
+/* The run has a copy of the vocabulary: with it, its directory is a model. */
+static int keep_vocab(const struct trainer *t)
+{
+    if (!t->settings.vocab)
         return 0;
     struct buf file = {0};
-    char *path = xasprintf("%s/%s", t->settings.run, name);
-    int rc = file_read(from, KEPT_LIMIT, &file) ? -1 : file_write(path, file.data, file.len);
+    char *path = xasprintf("%s/vocab.json", t->settings.run);
+    int rc = file_read(t->settings.vocab, KEPT_LIMIT, &file) ? -1 : file_write(path, file.data, file.len);
     buf_free(&file);
     free(path);
     return rc;
@@ -102,7 +122,7 @@ static int write_checkpoint(struct loop *l)
     struct trainer *t = l->t;
     if (fflush(l->metrics)) /* its lines must outlive a checkpoint that counts their steps */
         return err_sys("%s/metrics.jsonl", t->settings.run);
-    struct params *p = l->task->params(t);
+    struct params *p = t->task->params(t);
     char *dir = NULL;
     bool averaged = l->average.data;
     int rc = checkpoint_begin(t->settings.run, &dir);
@@ -116,7 +136,7 @@ static int write_checkpoint(struct loop *l)
     if (rc)
         return -1;
     char *path = xasprintf("%s/model.safetensors", t->settings.run);
-    rc = l->task->save(t, averaged ? l->average : p->values, path);
+    rc = t->task->save(t, averaged ? l->average : p->values, path);
     free(path);
     return rc;
 }
@@ -124,7 +144,7 @@ static int write_checkpoint(struct loop *l)
 static int write_pictures(struct loop *l)
 {
     struct image sheet = {0};
-    int rc = l->task->pictures ? l->task->pictures(l->t, &sheet) : 0;
+    int rc = l->t->task->pictures ? l->t->task->pictures(l->t, &sheet) : 0;
     if (rc == 1) {
         struct buf png = {0};
         char *dir = xasprintf("%s/pictures", l->t->settings.run);
@@ -135,7 +155,7 @@ static int write_pictures(struct loop *l)
         buf_free(&png);
         image_free(&sheet);
     }
-    return rc ? -1 : curve_write(l->t->settings.run, l->task->name);
+    return rc ? -1 : curve_write(l->t->settings.run, l->t->task->name);
 }
 
 /* Opens metrics.jsonl behind the line of the present step: what came after the checkpoint will be written again. */
@@ -181,13 +201,13 @@ static char *settings_path(const struct trainer *t)
 static int begin(struct loop *l)
 {
     struct trainer *t = l->t;
-    struct params *p = l->task->params(t);
+    struct params *p = t->task->params(t);
     char *dir = NULL;
     int found = checkpoint_latest(t->settings.run, &dir, &t->state.step);
     int rc = found < 0 ? -1 : 0;
     if (found == 1) {
         char *settings = settings_path(t);
-        settings_tell_changes(&t->settings, t->bit, settings);
+        settings_tell_changes(&t->settings, t->task->bit, settings);
         free(settings);
         rc = state_load(&t->state, p, dir) || slab_load(p, p->values, dir, "weights") ||
              slab_load(p, l->optimizer.m, dir, "mean") || slab_load(p, l->optimizer.v, dir, "variance") ||
@@ -199,7 +219,7 @@ static int begin(struct loop *l)
         params_init(p, (uint64_t)t->settings.seed);
         for (int g = 0; t->k->compute == F16 && g < p->groups; g++)
             p->scales[g].scale *= (float)t->comm->size; /* each has a share of the gradient */
-        rc = l->task->start ? l->task->start(t) : 0;
+        rc = keep_vocab(t) || (t->task->start && t->task->start(t)) ? -1 : 0;
         if (l->average.data)
             t->k->copy(l->average, p->values, p->total);
     }
@@ -211,7 +231,7 @@ static int begin(struct loop *l)
 static int share_state(struct loop *l)
 {
     struct trainer *t = l->t;
-    const struct params *p = l->task->params(t);
+    const struct params *p = t->task->params(t);
     return t->comm->broadcast_host(&t->state, sizeof t->state) ||
                    t->comm->broadcast_host(&l->optimizer.step, sizeof l->optimizer.step) ||
                    t->comm->broadcast_host(p->scales, (size_t)p->groups * sizeof *p->scales) ||
@@ -224,7 +244,7 @@ static int share_state(struct loop *l)
 static int open_run(struct loop *l)
 {
     struct trainer *t = l->t;
-    const struct params *p = l->task->params(t);
+    const struct params *p = t->task->params(t);
     if (optimizer_new(&l->optimizer, p))
         return -1;
     if (t->settings.average > 0) {
@@ -281,7 +301,7 @@ static int write_settings(const struct trainer *t)
 {
     struct buf text = {0};
     char *path = settings_path(t);
-    settings_to_json(&t->settings, t->bit, &text);
+    settings_to_json(&t->settings, t->task->bit, &text);
     int rc = file_write(path, text.data, text.len);
     buf_free(&text);
     free(path);
@@ -303,7 +323,7 @@ static void say_metrics(struct loop *l, const struct metrics *m, float lr, float
     fprintf(l->metrics, ", \"lr\": %.6g, \"norm\": %.6g, \"seconds\": %.4f}\n", lr, isfinite(norm) ? norm : 1e30,
             seconds);
     double f = trainer_progress(t, 0);
-    log_progress("%s step %" PRIu64 " (%.0f%%)  %s %.4f  %.0f samples/s  ETA %.0f s", l->task->name, t->state.step,
+    log_progress("%s step %" PRIu64 " (%.0f%%)  %s %.4f  %.0f samples/s  ETA %.0f s", t->task->name, t->state.step,
                  100 * f, m->name[0], m->value[0], (double)t->settings.batch / seconds,
                  f > 0 ? t->state.elapsed * (1 - f) / f : 0);
 }
@@ -332,11 +352,11 @@ static int one_step(struct loop *l)
 {
     struct trainer *t = l->t;
     const struct settings *s = &t->settings;
-    struct params *p = l->task->params(t);
+    struct params *p = t->task->params(t);
     struct metrics m = {0};
     double begin = now();
     t->k->fill(p->grads, 0, p->total);
-    if (l->task->step(t, &m) || params_sum_grads(p, t->comm))
+    if (t->task->step(t, &m) || params_sum_grads(p, t->comm))
         return -1;
     struct optimizer_settings o = {
         .lr = schedule_step_size(t),
@@ -406,26 +426,27 @@ static int train(struct loop *l)
     return t->settings.pictures_every && finished(t) ? write_pictures(l) : 0;
 }
 
-int trainer_run(struct trainer *t, const struct task *task)
+int trainer_run(struct trainer *t)
 {
-    struct loop l = {.t = t, .task = task};
-    if (compare_processes(t) || (trainer_writes(t) && lock_run(t)) || trainer_plan(t, task))
+    struct loop l = {.t = t};
+    if (compare_processes(t) || (trainer_writes(t) && lock_run(t)) || trainer_plan(t))
         return -1;
     if (t->settings.plan)
         return 0;
-    int rc =
-        task->open(t) || open_run(&l) || (trainer_writes(t) && write_settings(t)) || train(&l) || t->comm->barrier()
-            ? -1
-            : 0;
+    int rc = t->task->open(t) || open_run(&l) || (trainer_writes(t) && write_settings(t)) ||
+                     trainer_loader(t, trainer_part(t), 2, &t->loader) || train(&l) || t->comm->barrier()
+                 ? -1
+                 : 0;
     if (!rc)
-        log_info("%s: %s at step %" PRIu64 ", %.0f s of training; %s/model.safetensors", task->name,
+        log_info("%s: %s at step %" PRIu64 ", %.0f s of training; %s/model.safetensors", t->task->name,
                  finished(t) ? "done" : "stopped; the same command goes on", t->state.step, t->state.elapsed,
                  t->settings.run);
     if (l.metrics && fclose(l.metrics) && !rc)
         rc = err_sys("%s/metrics.jsonl", t->settings.run);
+    loader_close(&t->loader);
     optimizer_free(&l.optimizer);
     if (l.average.data)
         t->k->free(l.average);
-    task->close(t);
+    t->task->close(t);
     return rc;
 }

@@ -24,7 +24,6 @@ enum { KEY_PRESET = 256, KEY_LOG, KEY_SETTING }; /* KEY_SETTING + i: settings_ta
 
 struct command {
     struct trainer t;
-    const struct task *task;
     bool preset, json;
 };
 
@@ -36,12 +35,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     int rc = 0;
     if (key == KEY_PRESET) {
         c->preset = true;
-        rc = settings_preset(&c->t.settings, c->t.bit, arg);
+        rc = settings_preset(&c->t.settings, c->t.task->bit, arg);
     } else if (key == KEY_LOG) {
         c->json = !strcmp(arg, "json");
         rc = c->json || !strcmp(arg, "text") ? 0 : err_set(ERR_USAGE, "--log: '%s' is not text or json", arg);
     } else if (key >= KEY_SETTING && key < KEY_SETTING + SETTINGS_MOST) {
-        rc = settings_set(&c->t.settings, c->t.bit, settings_table[key - KEY_SETTING].name, arg);
+        rc = settings_set(&c->t.settings, c->t.task->bit, settings_table[key - KEY_SETTING].name, arg);
     } else {
         return ARGP_ERR_UNKNOWN;
     }
@@ -100,16 +99,17 @@ static int run(struct command *c)
     struct settings *s = &c->t.settings;
     if (!c->preset)
         return err_set(ERR_USAGE, "--preset NAME is needed: demo, small or paper");
-    if (settings_check(s, c->t.bit))
+    if (settings_check(s, c->t.task->bit))
         return -1;
     /* Processes that share cores share them out. */
     int cores = omp_get_num_procs() / c->t.comm->sharing;
-    kernels_set_threads(s->threads ? (int)s->threads : cores > 0 ? cores : 1);
+    c->t.threads = s->threads ? (int)s->threads : cores > 0 ? cores : 1;
+    kernels_set_threads(c->t.threads);
     c->t.k = open_kernels(s, c->t.comm);
     if (!c->t.k || (!strcmp(c->t.k->name, "cuda") && comm_use_gpu(&c->t.comm)) ||
-        dataset_open(&c->t.data, s->data, (size_t)s->memory << 20))
+        dataset_open(&c->t.data, s->data, (size_t)s->memory << 20) || (s->vocab && bpe_open(&c->t.bpe, s->vocab)))
         return -1;
-    return trainer_run(&c->t, c->task);
+    return trainer_run(&c->t);
 }
 
 static void usage(FILE *to)
@@ -126,24 +126,23 @@ int main(int argc, char **argv)
     stage_settle(argv);
     for (size_t i = 0; argc > 1 && tasks[i]; i++)
         if (!strcmp(argv[1], tasks[i]->name))
-            c.task = tasks[i];
+            c.t.task = tasks[i];
     argp_program_version = "atelier-trainer " ATELIER_VERSION;
-    if (!c.task && argc > 1 && !strcmp(argv[1], "--version")) {
+    if (!c.t.task && argc > 1 && !strcmp(argv[1], "--version")) {
         puts(argp_program_version);
         return 0;
     }
-    if (!c.task) {
+    if (!c.t.task) {
         bool help = argc > 1 && !strcmp(argv[1], "--help");
         if (argc > 1 && !help)
             fprintf(stderr, "atelier-trainer: '%s' is no task\n", argv[1]);
         usage(help ? stdout : stderr);
         return help ? 0 : ERR_USAGE;
     }
-    c.t.bit = c.task->bit;
     settings_init(&c.t.settings);
     argp_err_exit_status = ERR_USAGE;
-    struct argp_option *options = make_options(c.t.bit);
-    struct argp argp = {.options = options, .parser = parse, .doc = c.task->doc};
+    struct argp_option *options = make_options(c.t.task->bit);
+    struct argp argp = {.options = options, .parser = parse, .doc = c.t.task->doc};
     argv[1] = argv[0];
     if (argp_parse(&argp, argc - 1, argv + 1, 0, NULL, &c) != 0)
         mem_gone(0);
@@ -154,6 +153,7 @@ int main(int argc, char **argv)
     if (rc)
         log_error("%s", err_text());
     dataset_close(&c.t.data);
+    bpe_free(&c.t.bpe);
     settings_free(&c.t.settings);
     free(options);
     int code = rc ? err_code() : 0;

@@ -13,15 +13,15 @@ struct memory_plan {
     size_t weights, gradients, moments, average, activations;
 };
 
-static int count(struct trainer *t, const struct task *task, struct memory_plan *m)
+static int count(struct trainer *t, struct memory_plan *m)
 {
     struct optimizer o = {0};
     const struct kernels *device = t->k;
     t->k = plan_begin(device->compute);
     t->planning = true;
-    int rc = task->open(t);
+    int rc = t->task->open(t);
     if (!rc) {
-        const struct params *p = task->params(t);
+        const struct params *p = t->task->params(t);
         size_t slab = p->total * 4;
         *m = (struct memory_plan){.weights = slab, .gradients = slab, .activations = plan_bytes() - 2 * slab};
         size_t before = plan_bytes();
@@ -30,19 +30,19 @@ static int count(struct trainer *t, const struct task *task, struct memory_plan 
         m->average = t->settings.average > 0 ? slab : 0;
         optimizer_free(&o);
     }
-    task->close(t);
+    t->task->close(t);
     t->model = NULL;
     t->planning = false;
     t->k = device;
     return rc;
 }
 
-int trainer_plan(struct trainer *t, const struct task *task)
+int trainer_plan(struct trainer *t)
 {
     struct memory_plan m;
     if (!t->k->batches && !t->settings.plan)
         return 0;
-    if (count(t, task, &m))
+    if (count(t, &m))
         return -1;
     size_t workspace = t->k->workspace, free_bytes = t->k->free_bytes();
     size_t all = m.weights + m.gradients + m.moments + m.average + m.activations + workspace;
@@ -56,5 +56,5 @@ int trainer_plan(struct trainer *t, const struct task *task)
                    "training takes %.2f GiB, but the device has %.2f free: give a smaller --micro (now %d)%s, "
                    "--average 0, or a smaller model",
                    all / GIB, free_bytes / GIB, trainer_micro(t),
-                   t->bit == TASK_PRIOR && !t->settings.recompute ? ", --recompute 1" : "");
+                   t->task->bit == TASK_PRIOR && !t->settings.recompute ? ", --recompute 1" : "");
 }

@@ -3,7 +3,6 @@
 #include "common/err.h"
 #include "common/log.h"
 #include "common/random.h"
-#include "models/bpe.h"
 #include "models/dvae.h"
 #include "models/model_path.h"
 #include "trainer/trainer.h"
@@ -14,17 +13,16 @@
 #define SHEET_CAPTIONS 8
 #define SHEET_CANDIDATES 4
 
+/* Columns of I32: [own part of what is computed together, T]; [own, G * G]; [own], whether the caption was cut. */
+enum { TEXT, IMAGE, CUT };
+
 struct prior_task {
     struct prior *prior;
-    struct bpe *bpe;
-    struct bpe_worker *worker;
     struct dvae *dvae; /* NULL: no sample pictures */
     struct prior_sampler *sampler;
-    struct record record;
-    struct ints ids;
-    int32_t *text, *image; /* [own part of what is computed together, T], [own, G * G] */
-    double cut;            /* captions in the part of the present batch; in `cut_all`, of all batches and processes */
-    double cut_all;
+    int32_t *shown_text, *shown_image; /* [shown, T], [shown, G * G]: what the sheets show */
+    int shown;
+    double cut; /* captions of all batches and processes */
 };
 
 enum { SUM_LOSS, SUM_TEXT, SUM_IMAGE, SUM_CUT, SUMS };
@@ -41,17 +39,20 @@ static int open_own_dvae(struct trainer *t, struct prior_task *p)
 static int find_sizes(struct trainer *t, struct prior_task *p, struct prior_config *c)
 {
     const struct settings *s = &t->settings;
+    struct record r = {0};
     int rc = 0;
     for (uint64_t i = 0; i < dataset_count(t->data) && !rc; i++)
-        rc = dataset_get(t->data, i, &p->record);
+        rc = dataset_get(t->data, i, &r);
+    bool codes = record_has(&r, FIELD_GRID) && record_has(&r, FIELD_CODES), tokens = record_has(&r, FIELD_TOKENS);
+    c->grid = (int)r.grid;
+    record_free(&r);
     if (rc < 0)
         return -1;
-    if (!rc || !record_has(&p->record, FIELD_GRID) || !record_has(&p->record, FIELD_CODES))
+    if (!rc || !codes)
         return err_set(ERR_DATA, "%s: records without codes; run them through atelier encode first", s->data);
-    if (s->dropout == 0 && !record_has(&p->record, FIELD_TOKENS))
+    if (s->dropout == 0 && !tokens)
         return err_set(ERR_DATA, "%s: records without tokens; run them through atelier tokenize, or give --bpe-dropout",
                        s->data);
-    c->grid = (int)p->record.grid;
     c->image_vocab = p->dvae ? dvae_config(p->dvae)->vocab : (int)s->codes;
     if (p->dvae && s->codes && s->codes != c->image_vocab)
         return err_set(ERR_USAGE, "--codes %" PRId64 ", but %s has %d", s->codes, s->dvae, c->image_vocab);
@@ -61,69 +62,29 @@ static int find_sizes(struct trainer *t, struct prior_task *p, struct prior_conf
     return 0;
 }
 
-static int open_prior(struct trainer *t)
-{
-    const struct settings *s = &t->settings;
-    struct prior_task *p = t->model = xcalloc(1, sizeof *p);
-    int own = trainer_part(t).own;
-    if (bpe_open(&p->bpe, s->vocab) || (s->dvae && open_own_dvae(t, p)))
-        return -1;
-    p->worker = bpe_worker_new(p->bpe);
-    struct prior_config c = {.layers = (int)s->layers,
-                             .heads = (int)s->heads,
-                             .head_dim = (int)s->head_dim,
-                             .text_vocab = bpe_vocab(p->bpe),
-                             .text_len = (int)s->text_len,
-                             .kernel = (int)s->kernel};
-    if (find_sizes(t, p, &c) || prior_new(&p->prior, t->k, &c, own, s->recompute ? PRIOR_RECOMPUTE : PRIOR_TRAIN))
-        return -1;
-    p->text = xmalloc((size_t)own * (size_t)c.text_len * sizeof *p->text);
-    p->image = xmalloc((size_t)own * (size_t)c.grid * (size_t)c.grid * sizeof *p->image);
-    return p->dvae ? prior_sampler_new(&p->sampler, p->prior, SHEET_CANDIDATES) : 0;
-}
-
-/* A run's directory is a model: it gets all that a sampler needs. */
-static int start_prior(struct trainer *t)
-{
-    const struct prior_task *p = t->model;
-    if (trainer_keep(t, t->settings.vocab, "vocab.json"))
-        return -1;
-    if (!p->dvae || !trainer_writes(t))
-        return 0;
-    char *path = xasprintf("%s/dvae.safetensors", t->settings.run);
-    int rc = dvae_save(p->dvae, dvae_params(p->dvae)->values, path);
-    free(path);
-    return rc;
-}
-
-static struct params *params_of_prior(struct trainer *t)
-{
-    return prior_params(((struct prior_task *)t->model)->prior);
-}
-
 /* Ids of the record's caption, with -1 behind their end, and the codes of one of its views. */
-static int fill_pair(struct trainer *t, uint64_t sample, int32_t *text, int32_t *image)
+static int prepare_prior(const void *self, struct loader_worker *with, uint64_t sample, void *const *row)
 {
-    struct prior_task *p = t->model;
+    const struct trainer *t = self;
     const struct settings *s = &t->settings;
-    const struct prior_config *c = prior_config(p->prior);
-    const struct record *r = &p->record;
+    const struct prior_config *c = prior_config(((const struct prior_task *)t->model)->prior);
+    const struct record *r = &with->record;
+    int32_t *text = row[TEXT], *image = row[IMAGE], *cut = row[CUT];
     size_t codes = (size_t)c->grid * (size_t)c->grid, views = r->codes.len / codes;
     if (!record_has(r, FIELD_CODES) || (int)r->grid != c->grid || !views || r->codes.len % codes)
         return err_set(ERR_DATA, "record %" PRIu64 ": codes of another grid than %dx%d", r->id, c->grid, c->grid);
     if (s->dropout == 0 && !record_has(r, FIELD_TOKENS))
         return err_set(ERR_DATA, "record %" PRIu64 ": no tokens", r->id);
     uint64_t seed = (uint64_t)s->seed;
-    p->ids.len = 0;
+    with->ids.len = 0;
     if (s->dropout > 0)
-        bpe_encode_dropout(p->worker, (const char *)r->caption.data, r->caption.len, (float)s->dropout,
-                           random_key(seed, RANDOM_DROPOUT), sample, &p->ids);
-    const struct ints *ids = s->dropout > 0 ? &p->ids : &r->tokens;
+        bpe_encode_dropout(with->bpe, (const char *)r->caption.data, r->caption.len, (float)s->dropout,
+                           random_key(seed, RANDOM_DROPOUT), sample, &with->ids);
+    const struct ints *ids = s->dropout > 0 ? &with->ids : &r->tokens;
     size_t count = ids->len;
     if (random_uniform(random_key(seed, RANDOM_CAPTION), sample, 0) < (float)s->caption_dropout)
         count = 0;
-    if (count > (size_t)c->text_len)
-        p->cut++;
+    *cut = count > (size_t)c->text_len;
     for (size_t i = 0; i < (size_t)c->text_len; i++) {
         text[i] = i < count ? ids->data[i] : -1;
         if (text[i] < -1 || text[i] >= c->text_vocab)
@@ -138,21 +99,69 @@ static int fill_pair(struct trainer *t, uint64_t sample, int32_t *text, int32_t 
     return 0;
 }
 
-/* The process's own pairs of the next samples that are computed together. */
-static int next_pairs(struct trainer *t)
+/* Some captions with their codes, from all over the data, for the sheets. */
+static int read_shown(struct trainer *t)
 {
     struct prior_task *p = t->model;
     const struct prior_config *c = prior_config(p->prior);
-    struct part part = trainer_part(t);
-    uint64_t seed = (uint64_t)t->settings.seed, sample;
-    if (dataset_skip(t->data, seed, &t->state.position, part.before))
+    size_t codes = (size_t)c->grid * (size_t)c->grid;
+    struct loader_worker with = {.bpe = bpe_worker_new(t->bpe)};
+    uint64_t n = dataset_count(t->data);
+    int rc = 0;
+    p->shown_text = xmalloc((size_t)SHEET_CAPTIONS * (size_t)c->text_len * sizeof *p->shown_text);
+    p->shown_image = xmalloc((size_t)SHEET_CAPTIONS * codes * sizeof *p->shown_image);
+    for (uint64_t i = 0; i < SHEET_CAPTIONS && rc >= 0; i++) {
+        int32_t cut;
+        void *const row[] = {p->shown_text + (size_t)p->shown * (size_t)c->text_len,
+                             p->shown_image + (size_t)p->shown * codes, &cut};
+        rc = dataset_get(t->data, n * i / SHEET_CAPTIONS, &with.record);
+        if (rc == 1 && (rc = prepare_prior(t, &with, 0, row)) == 0)
+            p->shown++;
+    }
+    bpe_worker_free(&with.bpe);
+    record_free(&with.record);
+    free(with.ids.data);
+    return rc < 0 ? -1 : 0;
+}
+
+static int open_prior(struct trainer *t)
+{
+    const struct settings *s = &t->settings;
+    struct prior_task *p = t->model = xcalloc(1, sizeof *p);
+    int own = trainer_part(t).own;
+    if (s->dvae && open_own_dvae(t, p))
         return -1;
-    for (int i = 0; i < part.own; i++)
-        if (dataset_next(t->data, seed, &t->state.position, &sample, &p->record) ||
-            fill_pair(t, sample, p->text + (size_t)i * (size_t)c->text_len,
-                      p->image + (size_t)i * (size_t)c->grid * (size_t)c->grid))
-            return -1;
-    return dataset_skip(t->data, seed, &t->state.position, part.behind);
+    struct prior_config c = {.layers = (int)s->layers,
+                             .heads = (int)s->heads,
+                             .head_dim = (int)s->head_dim,
+                             .text_vocab = bpe_vocab(t->bpe),
+                             .text_len = (int)s->text_len,
+                             .kernel = (int)s->kernel};
+    if (find_sizes(t, p, &c) || prior_new(&p->prior, t->k, &c, own, s->recompute ? PRIOR_RECOMPUTE : PRIOR_TRAIN))
+        return -1;
+    t->columns[TEXT] = (size_t)c.text_len * sizeof(int32_t);
+    t->columns[IMAGE] = (size_t)c.grid * (size_t)c.grid * sizeof(int32_t);
+    t->columns[CUT] = sizeof(int32_t);
+    if (!p->dvae)
+        return 0;
+    return prior_sampler_new(&p->sampler, p->prior, SHEET_CANDIDATES) || (trainer_draws(t) && read_shown(t)) ? -1 : 0;
+}
+
+/* A run's directory is a model: it gets all that a sampler needs. */
+static int start_prior(struct trainer *t)
+{
+    const struct prior_task *p = t->model;
+    if (!p->dvae)
+        return 0;
+    char *path = xasprintf("%s/dvae.safetensors", t->settings.run);
+    int rc = dvae_save(p->dvae, dvae_params(p->dvae)->values, path);
+    free(path);
+    return rc;
+}
+
+static struct params *params_of_prior(struct trainer *t)
+{
+    return prior_params(((struct prior_task *)t->model)->prior);
 }
 
 static int step_prior(struct trainer *t, struct metrics *m)
@@ -161,20 +170,21 @@ static int step_prior(struct trainer *t, struct metrics *m)
     struct part part = trainer_part(t);
     int parts = (int)(t->settings.batch / trainer_micro(t));
     double sums[SUMS] = {0}, share = part.share / parts;
-    p->cut = 0;
     for (int i = 0; i < parts; i++) {
         struct prior_losses losses;
-        if (next_pairs(t))
+        void *const *columns = loader_next(t->loader, &t->state.position);
+        if (!columns)
             return -1;
-        prior_train(p->prior, p->text, p->image, part.own, (float)share, &losses);
+        prior_train(p->prior, columns[TEXT], columns[IMAGE], part.own, (float)share, &losses);
         sums[SUM_LOSS] += losses.loss * share;
         sums[SUM_TEXT] += losses.text * share;
         sums[SUM_IMAGE] += losses.image * share;
+        for (int j = 0; j < part.own; j++)
+            sums[SUM_CUT] += ((const int32_t *)columns[CUT])[j];
     }
-    sums[SUM_CUT] = p->cut;
     if (t->comm->sum_host(sums, SUMS))
         return -1;
-    p->cut_all += sums[SUM_CUT];
+    p->cut += sums[SUM_CUT];
     metrics_add(m, "loss", sums[SUM_LOSS]);
     metrics_add(m, "text", sums[SUM_TEXT]);
     metrics_add(m, "image", sums[SUM_IMAGE]);
@@ -193,31 +203,23 @@ static int sheet_prior(struct trainer *t, struct image *sheet)
     if (!p->dvae)
         return 0;
     const struct prior_config *c = prior_config(p->prior);
-    int side = dvae_side(p->dvae), columns = 1 + SHEET_CANDIDATES, row = 0;
+    int side = dvae_side(p->dvae), columns = 1 + SHEET_CANDIDATES, rc = 0;
     size_t codes = (size_t)c->grid * (size_t)c->grid, picture = (size_t)side * side * 3;
-    int32_t *text = xmalloc((size_t)c->text_len * sizeof *text),
-            *image = xmalloc(codes * (size_t)columns * sizeof *image);
+    int32_t *image = xmalloc(codes * (size_t)columns * sizeof *image);
     uint8_t *pictures = xcalloc((size_t)SHEET_CAPTIONS * columns, picture);
     struct prior_draw d = {.draw = {1, 0, 1}, .guidance = 1, .seed = (uint64_t)t->settings.seed};
-    uint64_t n = dataset_count(t->data);
-    int rc = 0;
-    for (uint64_t i = 0; i < SHEET_CAPTIONS && rc >= 0 && row < SHEET_CAPTIONS; i++) {
-        rc = dataset_get(t->data, n * i / SHEET_CAPTIONS, &p->record);
-        if (rc != 1)
-            continue;
-        rc = fill_pair(t, 0, text, image);
-        if (!rc)
-            rc = prior_sample(p->sampler, text, SHEET_CANDIDATES, &d, image + codes, NULL, NULL);
+    for (int row = 0; row < p->shown && !rc; row++) {
+        const int32_t *text = p->shown_text + (size_t)row * (size_t)c->text_len;
+        memcpy(image, p->shown_image + (size_t)row * codes, codes * sizeof *image);
+        rc = prior_sample(p->sampler, text, SHEET_CANDIDATES, &d, image + codes, NULL, NULL);
         for (int j = 0; j < columns && !rc; j++)
             dvae_decode(p->dvae, image + (size_t)j * codes, 1, pictures + ((size_t)row * columns + j) * picture);
-        row++;
     }
-    if (rc >= 0)
-        sheet_make(pictures, row * columns, side, columns, side < 64 ? 3 : 1, sheet);
-    free(text);
+    if (!rc)
+        sheet_make(pictures, p->shown * columns, side, columns, side < 64 ? 3 : 1, sheet);
     free(image);
     free(pictures);
-    return rc < 0 ? -1 : 1;
+    return rc ? -1 : 1;
 }
 
 static void close_prior(struct trainer *t)
@@ -225,17 +227,13 @@ static void close_prior(struct trainer *t)
     struct prior_task *p = t->model;
     if (!p)
         return;
-    if (p->cut_all > 0)
-        log_info("%.0f captions were longer than %" PRId64 " ids and were cut", p->cut_all, t->settings.text_len);
+    if (p->cut > 0)
+        log_info("%.0f captions were longer than %" PRId64 " ids and were cut", p->cut, t->settings.text_len);
     prior_sampler_free(&p->sampler);
     prior_free(&p->prior);
     dvae_free(&p->dvae);
-    bpe_worker_free(&p->worker);
-    bpe_free(&p->bpe);
-    record_free(&p->record);
-    free(p->ids.data);
-    free(p->text);
-    free(p->image);
+    free(p->shown_text);
+    free(p->shown_image);
     free(p);
 }
 
@@ -246,6 +244,7 @@ const struct task task_prior = {
     .open = open_prior,
     .start = start_prior,
     .params = params_of_prior,
+    .prepare = prepare_prior,
     .step = step_prior,
     .save = save_prior,
     .pictures = sheet_prior,

@@ -11,13 +11,13 @@
 #include "common/image.h"
 #include "kernels/comm.h"
 #include "models/params.h"
-#include "trainer/dataset.h"
+#include "trainer/loader.h"
 #include "trainer/settings.h"
 
 /* Where a run stands: all of it is in a checkpoint's state.json. */
 struct run_state {
     uint64_t step;                /* updates done */
-    uint64_t position;            /* in the training order */
+    uint64_t position;            /* in the training order, behind what was trained on */
     double elapsed;               /* seconds of training */
     double best_mean, window_sum; /* plateau detection: the best window's mean loss; the running window */
     uint64_t window, windows;     /* updates in the running window; windows before it */
@@ -26,13 +26,17 @@ struct run_state {
 
 struct trainer {
     struct settings settings;
-    enum task_bit bit;
+    const struct task *task;
+    int threads;
     const struct kernels *k;
     const struct comm *comm; /* the processes that train together */
-    struct dataset *data;
+    struct dataset *data;    /* the loader's while there is one */
+    struct bpe *bpe;         /* NULL: the task needs no vocabulary */
+    struct loader *loader;   /* of the parts that step works on */
     struct run_state state;
-    void *model;   /* the task's own */
-    bool planning; /* the model is only made to count its memory */
+    void *model;                    /* the task's own */
+    size_t columns[LOADER_COLUMNS]; /* bytes of a sample in each; set by the task's open */
+    bool planning;                  /* the model is only made to count its memory */
 };
 
 /* Numbers of one update, for the metrics line; the first is the loss. */
@@ -48,9 +52,11 @@ struct task {
     const char *name;
     enum task_bit bit;
     const char *doc;
-    int (*open)(struct trainer *t);  /* builds the model; data is open. 0 or -1 */
+    int (*open)(struct trainer *t);  /* builds the model; data and vocabulary are open. 0 or -1 */
     int (*start)(struct trainer *t); /* of a new run, after the weights were drawn; may be NULL */
     struct params *(*params)(struct trainer *t);
+    /* loader.h's: `self` is the trainer, of which nothing but the state changes meanwhile. */
+    int (*prepare)(const void *self, struct loader_worker *with, uint64_t sample, void *const *row);
     /* Adds the gradients of this process's part of a whole batch; the metrics are the batch's. 0 or -1. */
     int (*step)(struct trainer *t, struct metrics *m);
     int (*save)(struct trainer *t, struct tensor slab, const char *path);
@@ -60,7 +66,7 @@ struct task {
 extern const struct task task_dvae, task_prior, task_clip;
 
 /* Runs or resumes. 0 or -1. */
-int trainer_run(struct trainer *t, const struct task *task);
+int trainer_run(struct trainer *t);
 
 /* Share of the run that is done, 0 .. 1, by steps or by the clock; and of a schedule of `length` updates (0: the run).
  */
@@ -78,21 +84,18 @@ int state_save(const struct run_state *s, const struct params *p, const char *di
 int state_load(struct run_state *s, struct params *p, const char *dir);
 
 /* Counts and says what training takes up on the device, before it is tried. 0, or -1: more than there is. */
-int trainer_plan(struct trainer *t, const struct task *task);
+int trainer_plan(struct trainer *t);
 
 /* Whether this process writes: checkpoints, metrics, pictures, copies. */
 bool trainer_writes(const struct trainer *t);
-/* Copies the file `from` to RUN/name, so that the run has all that its model needs. 0 or -1. */
-int trainer_keep(const struct trainer *t, const char *from, const char *name);
+/* Whether it will draw the task's pictures. */
+bool trainer_draws(const struct trainer *t);
 
 /* Samples computed together, by all processes, and this process's part of them. */
 int trainer_micro(const struct trainer *t);
-struct part {
-    uint64_t before, behind; /* samples of other processes around its own */
-    int own;
-    double share; /* own of all */
-};
 struct part trainer_part(const struct trainer *t);
+/* A loader of such parts from the present position on. 0 or -1. */
+int trainer_loader(const struct trainer *t, struct part part, int buffers, struct loader **l);
 
 /* Writes RUN/curve.svg from RUN/metrics.jsonl. 0 or -1. */
 int curve_write(const char *run, const char *title);
