@@ -42,6 +42,7 @@ CUDA_LIB = $(if $(and $(NVCC),$(filter 0,$(SANITIZE))),$(BUILD)/lib/libatelier-c
 EMULATOR_FLAGS = $(CXXFLAGS) -O2 -Wno-unknown-pragmas -fPIC -fvisibility=hidden -ftls-model=initial-exec
 EMULATOR_OBJ = $(patsubst kernels/cuda/%.cu,$(BUILD)/emulator/%.o,$(CUDA_SRC)) $(patsubst %.cc,$(BUILD)/%.o,$(wildcard tests/emulator/*.cc))
 EMULATOR_LIB = $(BUILD)/emulator/libatelier-cuda.so
+EMULATOR_NCCL = $(BUILD)/emulator/libatelier-nccl.so
 
 # What several training processes talk over is loaded by those that were started together, and built where it can be.
 CUDA ?= /usr/local/cuda
@@ -95,6 +96,9 @@ $(BUILD)/lib/libatelier-cuda.so: $(CUDA_SRC:%.cu=$(BUILD)/%.o)
 $(EMULATOR_LIB): $(EMULATOR_OBJ)
 	@mkdir -p $(@D)
 	@echo "link $@" && $(CXX) $(CXXFLAGS) -shared $^ -o $@
+$(EMULATOR_NCCL): tests/emulator/nccl.c
+	@mkdir -p $(@D)
+	@echo "cc $@" && $(CC) $(CFLAGS) -fPIC -shared -MMD -MP -MF $(@:.so=.d) $< -o $@
 
 COMMON_LIBS = $(BUILD)/libcommon.a
 KERNEL_LIBS = $(BUILD)/libkernels.a $(COMMON_LIBS)
@@ -173,7 +177,7 @@ gpu-check gpu-bench:
 	@BUILD=$(BUILD) ./tests/gpu/$(@:gpu-%=%).sh
 .SECONDARY:
 
-tests: all $(UNIT_TESTS) $(TROUBLE) $(NOMALLOC) $(if $(filter 0,$(SANITIZE)),$(EMULATOR_LIB))
+tests: all $(UNIT_TESTS) $(TROUBLE) $(NOMALLOC) $(if $(filter 0,$(SANITIZE)),$(EMULATOR_LIB) $(EMULATOR_NCCL))
 
 # What a fresh Debian 12 lacks, for the program, its demo and its tests.
 DEPS = gcc g++ libc6-dev libgomp1 make pkg-config libmsgpack-dev liblmdb-dev libjpeg62-turbo-dev libpng-dev libwebp-dev libarchive-dev libjansson-dev \

@@ -259,6 +259,9 @@ const struct kernels *kernels_cpu(void);
  * elsewhere. `compute`: what a GPU computes in; the CPU always in F32. NULL with err_set, which says what is missing.
  */
 const struct kernels *kernels_open(const char *device, enum dtype compute);
+/* The same in one of several processes of a host that each take a GPU of their own: "cuda" and "auto" mean that of the
+ * process's place among them, counted round. */
+const struct kernels *kernels_open_own(const char *device, int place, enum dtype compute);
 
 /* Threads that the CPU tables use; 0: as many as the machine has. Results do not depend on it. */
 void kernels_set_threads(int n);

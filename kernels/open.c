@@ -14,6 +14,7 @@
 #define LIBRARY "libatelier-cuda.so"
 
 typedef const struct kernels *opener(int device, enum dtype compute, size_t table_bytes);
+typedef int counter(void);
 
 static void library_path(char path[PATH_MAX])
 {
@@ -30,7 +31,8 @@ static void library_path(char path[PATH_MAX])
         snprintf(path, PATH_MAX, "%s/../lib/" LIBRARY, program);
 }
 
-static const struct kernels *open_cuda(int device, enum dtype compute)
+/* place: of the process, which takes the device of that place, counted round; -1: it takes `device`. */
+static const struct kernels *open_cuda(int device, int place, enum dtype compute)
 {
     char path[PATH_MAX];
     library_path(path);
@@ -41,41 +43,48 @@ static const struct kernels *open_cuda(int device, enum dtype compute)
     }
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     opener *open = library ? (opener *)dlsym(library, "kernels_cuda") : NULL;
-    if (!open) {
+    counter *count = library ? (counter *)dlsym(library, "kernels_cuda_count") : NULL;
+    if (!open || !count) {
         err_set(ERR_USAGE, "the CUDA library does not load: %s; install what it needs, or use --device cpu", dlerror());
         return NULL;
     }
+    if (place >= 0)
+        device = count() > 0 ? place % count() : 0;
     const struct kernels *k = open(device, compute, sizeof *k);
     if (!k)
         err_wrap("--device cuda (--device cpu does without)");
     return k;
 }
 
-static bool is_cuda(const char *device, int *number)
+static bool is_numbered(const char *device, int *number)
 {
     char *end;
-    if (strncmp(device, "cuda", 4) != 0)
+    if (strncmp(device, "cuda", 4) != 0 || !device[4])
         return false;
-    *number = 0;
-    if (!device[4])
-        return true;
     long n = strtol(device + 5, &end, 10);
     *number = (int)n;
     return device[4] == ':' && device[5] >= '0' && device[5] <= '9' && !*end && n < INT_MAX;
 }
 
-const struct kernels *kernels_open(const char *device, enum dtype compute)
+const struct kernels *kernels_open_own(const char *device, int place, enum dtype compute)
 {
-    int number = 0;
-    if (is_cuda(device, &number))
-        return open_cuda(number, compute);
+    int number;
+    if (is_numbered(device, &number))
+        return open_cuda(number, -1, compute);
+    if (!strcmp(device, "cuda"))
+        return open_cuda(0, place, compute);
     bool automatic = !strcmp(device, "auto");
     if (!automatic && strcmp(device, "cpu") != 0) {
         err_set(ERR_USAGE, "--device %s: no such device; cpu, cuda, cuda:N (N from 0) and auto are known", device);
         return NULL;
     }
-    const struct kernels *k = automatic ? open_cuda(0, compute) : NULL;
+    const struct kernels *k = automatic ? open_cuda(0, place, compute) : NULL;
     if (k)
         return k;
     return kernels_cpu();
+}
+
+const struct kernels *kernels_open(const char *device, enum dtype compute)
+{
+    return kernels_open_own(device, 0, compute);
 }

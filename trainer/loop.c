@@ -255,30 +255,20 @@ static int open_run(struct loop *l)
     return (trainer_writes(t) && begin(l)) || share_state(l) ? -1 : 0;
 }
 
-/* Whether the processes, perhaps on different hosts, can train together. */
+/* Whether the processes, perhaps on different hosts, can train on these data together. */
 static int compare_processes(const struct trainer *t)
 {
     const struct comm *c = t->comm;
-    struct {
-        uint64_t records;
-        char kernels[16];
-    } own = {.records = dataset_count(t->data)}, first;
-    snprintf(own.kernels, sizeof own.kernels, "%s", t->k->name);
-    first = own;
+    uint64_t own = dataset_count(t->data), first = own;
     if (trainer_micro(t) < c->size)
         return err_set(ERR_USAGE, "%d samples are computed together (--batch, --micro), too few for %d processes",
                        trainer_micro(t), c->size);
     if (c->broadcast_host(&first, sizeof first))
         return -1;
-    if (own.records != first.records)
+    if (own != first)
         return err_set(ERR_USAGE,
                        "%s: process %d finds %" PRIu64 " records, process 0 %" PRIu64 ": all must see the same data",
-                       t->settings.data, c->rank, own.records, first.records);
-    if (strcmp(own.kernels, first.kernels) != 0)
-        return err_set(ERR_USAGE,
-                       "process %d computes with %s, process 0 with %s, and their rounding differs: start all with one "
-                       "ATELIER_CPU",
-                       c->rank, own.kernels, first.kernels);
+                       t->settings.data, c->rank, own, first);
     return 0;
 }
 

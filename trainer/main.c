@@ -82,16 +82,23 @@ static int meet(struct command *c)
     return rc;
 }
 
-/* A process of several takes the GPU of its place on its host. A plan needs no device. */
-static const struct kernels *open_kernels(const struct settings *s, const struct comm *comm)
+/* A plan needs no device. */
+static int open_kernels(struct trainer *t)
 {
-    enum dtype compute = settings_compute(s);
-    char own[32];
-    if (s->plan)
-        return plan_begin(compute);
-    snprintf(own, sizeof own, "cuda:%d", comm->local_rank);
-    bool one_each = comm->size > 1 && !strcmp(s->device, "cuda");
-    return kernels_open(one_each ? own : s->device, compute);
+    enum dtype compute = settings_compute(&t->settings);
+    t->k = t->settings.plan ? plan_begin(compute) : kernels_open_own(t->settings.device, t->comm->local_rank, compute);
+    if (!t->k)
+        return -1;
+    char first[16];
+    snprintf(first, sizeof first, "%s", t->k->name);
+    if (t->comm->broadcast_host(first, sizeof first))
+        return -1;
+    if (strcmp(t->k->name, first) != 0)
+        return err_set(ERR_USAGE,
+                       "process %d computes with %s, process 0 with %s, and their rounding differs: start all with one "
+                       "--device and one ATELIER_CPU",
+                       t->comm->rank, t->k->name, first);
+    return strcmp(t->k->name, "cuda") != 0 ? 0 : comm_use_gpu(&t->comm);
 }
 
 static int run(struct command *c)
@@ -105,9 +112,8 @@ static int run(struct command *c)
     int cores = omp_get_num_procs() / c->t.comm->sharing;
     c->t.threads = s->threads ? (int)s->threads : cores > 0 ? cores : 1;
     kernels_set_threads(c->t.threads);
-    c->t.k = open_kernels(s, c->t.comm);
-    if (!c->t.k || (!strcmp(c->t.k->name, "cuda") && comm_use_gpu(&c->t.comm)) ||
-        dataset_open(&c->t.data, s->data, (size_t)s->memory << 20) || (s->vocab && bpe_open(&c->t.bpe, s->vocab)))
+    if (open_kernels(&c->t) || dataset_open(&c->t.data, s->data, (size_t)s->memory << 20) ||
+        (s->vocab && bpe_open(&c->t.bpe, s->vocab)))
         return -1;
     return trainer_run(&c->t);
 }

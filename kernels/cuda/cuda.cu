@@ -21,6 +21,12 @@ void device_check(cudaError_t e, const char *what)
     exit(ERR_IO);
 }
 
+int kernels_cuda_count(void)
+{
+    int count = 0;
+    return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
+}
+
 static int open_device(int device)
 {
     int count = 0, major = 0;

@@ -7,11 +7,19 @@
 #include "kernels/kernels.h"
 
 #ifdef __cplusplus
-extern "C"
+extern "C" {
 #endif
-    /* The table of a device, with `compute` F32, BF16 or F16; NULL with err_set. One device a process. table_bytes is
-     * sizeof(struct kernels), which tells a library of another version. */
-    __attribute__((visibility("default"))) const struct kernels *
-    kernels_cuda(int device, enum dtype compute, size_t table_bytes);
+
+/* How many devices there are; 0 where none answers. */
+__attribute__((visibility("default"))) int kernels_cuda_count(void);
+
+/* The table of a device, with `compute` F32, BF16 or F16; NULL with err_set. One device a process. table_bytes is
+ * sizeof(struct kernels), which tells a library of another version. */
+__attribute__((visibility("default"))) const struct kernels *kernels_cuda(int device, enum dtype compute,
+                                                                          size_t table_bytes);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -79,6 +79,25 @@ atelier-filter --in tar:train.tar 2>err | atelier-tokenize --vocab vocab.json 2>
 compare prior --data lmdb:codes --vocab vocab.json --dvae dvae-1 --layers 3 --heads 2 --micro 4 --caption-dropout 0.1
 compare clip --data tar:kept.tar --vocab vocab.json --width 48 --layers 2
 
+# Each process takes the GPU of its place on its host, counted round: three on the emulator's two, with its stand-in for NCCL.
+build=$(dirname "$(command -v golden)")/..
+mkdir libraries
+ln -s "$(realpath "$build")"/{lib/libatelier-mpi.so,emulator/libatelier-nccl.so} libraries
+# gpus N OPTION...: two updates by N into `gpus-N`; says the devices that were opened, in order
+gpus() {
+    ATELIER_LIBRARIES=$PWD/libraries ATELIER_CUDA_LIBRARY=$build/emulator/libatelier-cuda.so ATELIER_EMULATOR_LOG=1 ATELIER_EMULATOR_DEVICES=2 \
+        quiet by "$1" atelier-trainer prior --preset demo --pictures-every 0 --batch 3 --steps 2 --precision fp32 --layers 1 --heads 2 \
+        --data lmdb:codes --vocab vocab.json --dvae dvae-1 --run "gpus-$1" "${@:2}"
+    sed -n 's/^emulator: device //p' err | sort | tr -d '\n'
+}
+[ "$(gpus 1 --device cuda:1)" = 1 ] || fail "cuda:1 is not device 1: $(cat err)"
+for device in auto cuda; do
+    rm -rf gpus-3
+    [ "$(gpus 3 --device $device)" = 001 ] || fail "--device $device: not one GPU each: $(cat err)"
+    python3 near.py $LOSS gpus-1/metrics.jsonl gpus-3/metrics.jsonl || fail "losses of three on GPUs are not those of one"
+done
+echo "a GPU each: the same by 1 and 3"
+
 # begin N OPTION...: a long run by N into `long`, in the background as $mpirun, until it has made updates
 begin() {
     rm -rf long

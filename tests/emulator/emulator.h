@@ -8,6 +8,8 @@
  *    shuffle from a lane outside its mask.
  * Undefined memory (fresh allocations, shared memory at a block's start, cp.async's targets until they are waited for)
  * holds a pattern, so that reading it shows in results; two runs with different patterns and turns must agree.
+ * For programs that load it: ATELIER_EMULATOR_DEVICES says how many devices there are (1), and with
+ * ATELIER_EMULATOR_LOG it says which one was opened, and last how much memory was in use at most.
  */
 #ifndef ATELIER_TESTS_EMULATOR_EMULATOR_H
 #define ATELIER_TESTS_EMULATOR_EMULATOR_H

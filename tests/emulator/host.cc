@@ -3,6 +3,8 @@
  */
 #include "tests/emulator/internal.h"
 #include <chrono>
+#include <cstdio>
+#include <cstdlib>
 #include <map>
 #include <vector>
 
@@ -36,13 +38,19 @@ cudaError_t cudaGetLastError(void)
 
 cudaError_t cudaGetDeviceCount(int *count)
 {
-    *count = 1;
-    return cudaSuccess;
+    const char *asked = getenv("ATELIER_EMULATOR_DEVICES");
+    *count = asked ? atoi(asked) : 1;
+    return *count > 0 ? cudaSuccess : cudaErrorNoDevice;
 }
 
 cudaError_t cudaSetDevice(int device)
 {
-    return device == 0 ? cudaSuccess : cudaErrorInvalidDevice;
+    int count;
+    if (cudaGetDeviceCount(&count) != cudaSuccess || device >= count)
+        return cudaErrorInvalidDevice;
+    if (getenv("ATELIER_EMULATOR_LOG"))
+        fprintf(stderr, "emulator: device %d\n", device);
+    return cudaSuccess;
 }
 
 cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int device)
@@ -61,12 +69,15 @@ cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int dev
         *value = 227 << 10;
         break;
     }
-    return cudaSetDevice(device);
+    int count;
+    cudaGetDeviceCount(&count);
+    return device < count ? cudaSuccess : cudaErrorInvalidDevice;
 }
 
 cudaError_t cudaMemGetInfo(size_t *free, size_t *total)
 {
-    *free = *total = (size_t)80 << 30;
+    *total = (size_t)80 << 30;
+    *free = *total - emulator_memory();
     return cudaSuccess;
 }
 

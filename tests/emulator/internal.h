@@ -26,6 +26,8 @@ void guarded_free(const struct guarded *g);
 void guarded_place(struct guarded *g, size_t bytes, size_t alignment); /* of at most page_bytes; fills the gaps */
 void guarded_check(const struct guarded *g, const char *what);         /* fails where a gap was written to */
 
+size_t emulator_memory(void); /* bytes of device memory that are allocated */
+
 void memory_check(void);                                            /* all device memory's gaps */
 bool memory_describe(char *text, size_t size, const void *address); /* false: no device memory near */
 

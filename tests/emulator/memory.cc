@@ -19,6 +19,20 @@ enum {
 static int poison = 0xFF;
 static std::list<struct guarded> allocations;
 
+static struct account {
+    size_t now, most; /* bytes */
+    ~account()
+    {
+        if (getenv("ATELIER_EMULATOR_LOG"))
+            fprintf(stderr, "emulator: %zu bytes at most\n", most);
+    }
+} account;
+
+size_t emulator_memory(void)
+{
+    return account.now;
+}
+
 void emulator_set_poison(int byte)
 {
     poison = byte;
@@ -140,6 +154,8 @@ cudaError_t emulator_malloc(void **p, size_t bytes)
         return cudaErrorMemoryAllocation;
     memset(g.data, poison, bytes);
     allocations.push_back(g);
+    account.now += bytes;
+    account.most = account.now > account.most ? account.now : account.most;
     *p = g.data;
     return cudaSuccess;
 }
@@ -151,6 +167,7 @@ cudaError_t cudaFree(void *p)
     for (auto i = allocations.begin(); i != allocations.end(); ++i)
         if (i->data == p) {
             guarded_check(&*i, "device memory");
+            account.now -= i->bytes;
             guarded_free(&*i);
             allocations.erase(i);
             return cudaSuccess;
