@@ -112,6 +112,10 @@ struct kernels {
     void (*free)(struct tensor t);
     void (*upload)(struct tensor to, const void *from, size_t count);
     void (*download)(void *to, struct tensor from, size_t count);
+    /* Colours, which cross to a device as bytes: to [pixels, 3] F32 = scale[c] * (from[., c] / 255) + offset[c]. As
+     * after upload, `from` is free. */
+    void (*upload_pixels)(struct tensor to, const uint8_t *from, size_t pixels, const float scale[3],
+                          const float offset[3]);
     void (*copy)(struct tensor to, struct tensor from, size_t count);
     void (*cast)(struct tensor y, struct tensor x, float a, size_t count);
     void (*fill)(struct tensor x, float value, size_t count);

@@ -44,6 +44,15 @@ static void download(void *to, struct tensor from, size_t count)
         memcpy(to, from.data, count * 4);
 }
 
+static void upload_pixels(struct tensor to, const uint8_t *from, size_t pixels, const float scale[3],
+                          const float offset[3])
+{
+    float *x = to.data;
+    for (size_t i = 0; i < pixels; i++)
+        for (size_t c = 0; c < 3; c++)
+            x[3 * i + c] = scale[c] * ((float)from[3 * i + c] / 255) + offset[c];
+}
+
 static void copy(struct tensor to, struct tensor from, size_t count)
 {
     upload(to, from.data, count);
@@ -86,6 +95,7 @@ void plain_memory(struct kernels *k)
     k->free = release;
     k->upload = upload;
     k->download = download;
+    k->upload_pixels = upload_pixels;
     k->copy = copy;
     k->cast = cast;
     k->fill = fill;

@@ -106,6 +106,34 @@ static void upload(struct tensor to, const void *from, size_t count)
     }
 }
 
+/* Of three channels. */
+struct map {
+    float scale[3], offset[3];
+};
+
+static __global__ void map_kernel(struct tensor to, const uint8_t *from, struct map map, size_t n)
+{
+    size_t i = global_thread();
+    if (i < n)
+        store(to, i, map.scale[i % 3] * (from[i] / 255.0f) + map.offset[i % 3]);
+}
+
+static void upload_pixels(struct tensor to, const uint8_t *from, size_t pixels, const float scale[3],
+                          const float offset[3])
+{
+    const struct map map = {{scale[0], scale[1], scale[2]}, {offset[0], offset[1], offset[2]}};
+    const size_t part = STAGE / 3 * 3, count = 3 * pixels;
+    for (size_t i = 0, turn = 0; i < count; i += part, turn ^= 1) {
+        size_t n = count - i < part ? count - i : part;
+        struct stage *s = stage_ready((int)turn);
+        memcpy(s->pinned, from + i, n);
+        device_check(cudaMemcpyAsync(s->device, s->pinned, n, cudaMemcpyHostToDevice, device_stream), "upload");
+        device_check(cudaEventRecord(s->done, device_stream), "upload");
+        LAUNCH(map_kernel, blocks_for(n, THREADS), THREADS, 0, device_stream, tensor_at(to, i),
+               (const uint8_t *)s->device, map, n);
+    }
+}
+
 static void download(void *to, struct tensor from, size_t count)
 {
     const size_t part = STAGE / 4;
@@ -168,6 +196,7 @@ void cuda_memory(struct kernels *k)
     k->free = release;
     k->upload = upload;
     k->download = download;
+    k->upload_pixels = upload_pixels;
     k->copy = copy;
     k->cast = device_convert;
     k->fill = fill;

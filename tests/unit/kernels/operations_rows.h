@@ -19,6 +19,17 @@ static void copy_and_fill(struct trial *t, const int *s)
     t->k->fill(z, 0.7f, s[0]);
 }
 
+/* s: pixels; all bytes, at an odd address. */
+static void upload_pixels(struct trial *t, const int *s)
+{
+    const float factor[3] = {0.8f, 3.7f, -2}, offset[3] = {0.1f, -1.9f, 7};
+    uint8_t *bytes = xmalloc(3 * (size_t)s[0] + 1);
+    for (size_t i = 0; i <= 3 * (size_t)s[0]; i++)
+        bytes[i] = (uint8_t)(i * 7);
+    t->k->upload_pixels(trial_out_f32(t, 3 * (size_t)s[0]), bytes + 1, s[0], factor, offset);
+    free(bytes);
+}
+
 static void axpy(struct trial *t, const int *s)
 {
     struct tensor x = trial_in(t, s[0], -1, 1), y = trial_change(t, s[0], -1, 1);
@@ -253,6 +264,7 @@ static void adamw(struct trial *t, const int *s)
 
 static const struct operation ROW_OPERATIONS[] = {
     {"copy and fill", copy_and_fill, 0, 0, LENGTHS},
+    {"upload_pixels", upload_pixels, 1e-6, 1, LENGTHS},
     {"axpy", axpy, 1e-6, 1, LENGTHS},
     {"scale", scale, 1e-6, 1, LENGTHS},
     {"act", act, 1e-6, 1, LENGTHS},
