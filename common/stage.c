@@ -34,7 +34,6 @@ struct stage_output {
     struct sink *sink;      /* NULL: a run that writes nothing */
     struct output *rejects; /* NULL: not asked for */
     struct stage_counts counts;
-    bool counting_upstream;  /* a reject that is emitted now came as one from a stage before */
     bool sink_failed;        /* not the stage or its record */
     bool dry;                /* --dry-run */
     struct monitor *monitor; /* NULL: not asked for */
@@ -109,13 +108,21 @@ static void limit_time(unsigned seconds)
         alarm(seconds);
 }
 
+static int put(struct stage_output *out, const struct record *r)
+{
+    if (out->sink == NULL)
+        return 0;
+    limit_time(0); /* waiting for the next program is no hanging */
+    out->sink_failed = sink_put(out->sink, r) < 0;
+    limit_time(record_timeout);
+    return out->sink_failed ? -1 : 0;
+}
+
 int stage_emit(struct stage_output *out, const struct record *r)
 {
     struct stage_counts *c = &out->counts;
     if (!record_has(r, FIELD_REJECT)) {
         c->kept++;
-    } else if (out->counting_upstream) {
-        c->rejected_upstream++;
     } else {
         const void *colon = memchr(r->reject.data, ':', r->reject.len);
         size_t rule = colon ? (size_t)((const unsigned char *)colon - r->reject.data) : r->reject.len;
@@ -124,10 +131,25 @@ int stage_emit(struct stage_output *out, const struct record *r)
         if (out->rejects != NULL && write_reject(out, r) < 0)
             return -1;
     }
-    if (out->sink == NULL)
+    return put(out, r);
+}
+
+int stage_emit_passed(struct stage_output *out, const struct record *r)
+{
+    if (source_is_foreign(out->source)) /* no stage before has counted it */
+        return stage_emit(out, r);
+    out->counts.rejected_upstream++;
+    return put(out, r);
+}
+
+int stage_mark(struct stage_output *out, uint64_t ticket)
+{
+    if (out->sink == NULL) {
+        source_acknowledge(out->source, ticket);
         return 0;
-    limit_time(0); /* waiting for the next program is no hanging */
-    out->sink_failed = sink_put(out->sink, r) < 0;
+    }
+    limit_time(0);
+    out->sink_failed = sink_mark(out->sink, ticket) < 0;
     limit_time(record_timeout);
     return out->sink_failed ? -1 : 0;
 }
@@ -199,16 +221,11 @@ static int process(const struct stage *stage, void *self, struct record *r, stru
 {
     int rc;
     out->counts.records++;
-    if (record_has(r, FIELD_REJECT)) {
-        rc = flush(stage, self, out);
-        out->counting_upstream = !source_is_foreign(out->source);
-        if (rc == 0)
-            rc = stage->pass ? stage->pass(self, r, out) : stage_emit(out, r);
-        out->counting_upstream = false;
-    } else {
-        limit_time(record_timeout);
+    limit_time(record_timeout);
+    if (!record_has(r, FIELD_REJECT))
         rc = stage->process(self, r, out);
-    }
+    else
+        rc = stage->pass ? stage->pass(self, r, out) : stage_emit_passed(out, r);
     limit_time(0);
     if (rc == 0 || out->sink_failed || !source_has_batches(out->source))
         return rc;
@@ -218,16 +235,16 @@ static int process(const struct stage *stage, void *self, struct record *r, stru
     return permanent ? 0 : -1;
 }
 
-/* The end of a link's batch: nothing of it stays with the stage, so that it can be acknowledged as a whole. */
+/* The end of a link's batch, which is acknowledged as a whole. */
 static int end_batch(const struct stage *stage, void *self, struct stage_output *out)
 {
-    if (flush(stage, self, out) < 0 || (stage->finish && stage->finish(self, out) < 0))
+    if (stage->finish && stage->finish(self, out) < 0)
         return -1;
     uint64_t ticket = source_pass(out->source);
-    if (out->sink)
-        return sink_mark(out->sink, ticket);
-    source_acknowledge(out->source, ticket);
-    return 0;
+    limit_time(record_timeout);
+    int rc = stage->mark ? stage->mark(self, ticket, out) : stage_mark(out, ticket);
+    limit_time(0);
+    return rc;
 }
 
 static int take_event(const struct stage *stage, void *self, struct stage_output *out, int event, struct record *r)
@@ -236,6 +253,8 @@ static int take_event(const struct stage *stage, void *self, struct stage_output
     case SOURCE_BATCH:
         return end_batch(stage, self, out);
     case SOURCE_IDLE:
+        if (flush(stage, self, out) < 0)
+            return -1;
         return out->sink ? sink_sync(out->sink) : 0;
     default:
         return process(stage, self, r, out);

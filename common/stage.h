@@ -20,8 +20,13 @@
 
 struct stage_output; /* where process puts its records */
 
-/* Passes a record on (a reject too). 0 or -1. The record stays the caller's. From one thread at a time. */
+/* Gives a record out (a reject too). 0 or -1. The record stays the caller's. From one thread at a time. */
 int stage_emit(struct stage_output *out, const struct record *r);
+/* The same of a record that came with `reject`, so that it counts as rejected upstream. */
+int stage_emit_passed(struct stage_output *out, const struct record *r);
+/* All that came of a link's batch, and nothing of later ones, was given out: it can be acknowledged when that is
+ * stored. 0 or -1. */
+int stage_mark(struct stage_output *out, uint64_t ticket);
 
 /* Records with ids below this are in the output already (a store that is continued); 0 where it cannot know. */
 uint64_t stage_done(const struct stage_output *out);
@@ -48,10 +53,13 @@ struct stage {
     /* One record; may change it; emits none, one or more. Records that carry `reject` do not come here. 0, or -1 with
      * an error that ends the program (a bad record is rejected instead). */
     int (*process)(void *self, struct record *r, struct stage_output *out);
-    /* A record that came with `reject`: for stages that number records anew. 0 or -1. NULL: it goes on as it is. */
+    /* A record that came with `reject`: for stages that number records anew or hold them back; it is for
+     * stage_emit_passed. 0 or -1. NULL: it goes on as it is. */
     int (*pass)(void *self, struct record *r, struct stage_output *out);
-    /* Emits what process took and holds back, before anything else is passed on (a record that came with `reject`) or
-     * the loop ends, even by a signal. 0 or -1. May be NULL: process holds nothing back. */
+    /* For stages that hold records back, which then need `pass` and both of these. mark: the end of a link's batch,
+     * whose ticket is for stage_mark when all before it went out. flush: emits all that is held, when a link has
+     * nothing more at present, and when the loop ends, even by a signal. 0 or -1. NULL: nothing is held back. */
+    int (*mark)(void *self, uint64_t ticket, struct stage_output *out);
     int (*flush)(void *self, struct stage_output *out);
     /* After the last record of an input that came to its end, and of each batch that came over a link: emit what is
      * still held. May be NULL. */

@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* One is encoded, each thread decodes one, two wait: a long JPEG among short ones then keeps nobody waiting. */
-enum { MOST_THREADS = 16, SPARE = 3 };
+/* Beside two batches each thread decodes one, and some wait: a long JPEG among short ones then keeps nobody waiting. */
+enum { MOST_THREADS = 64, SPARE = 3, MOST_SQUARES_BYTES = 1 << 30 /* waiting */ };
 
 struct slot {
     struct prepared prepared;
@@ -25,8 +25,8 @@ struct ahead {
     bool closing;
     int threads;
     pthread_t thread[MOST_THREADS];
-    pthread_mutex_t
-        lock; /* of put, claimed, closing and each `ready`; a slot is its thread's own from claim to ready */
+    /* Of put, claimed, closing and each `ready`; a slot is its thread's own from claim to ready. */
+    pthread_mutex_t lock;
     pthread_cond_t changed;
 };
 
@@ -80,6 +80,8 @@ static void *run(void *self)
             continue;
         }
         struct slot *s = &a->slots[a->claimed++ % a->count];
+        if (s->ready)
+            continue;
         pthread_mutex_unlock(&a->lock);
         prepare(&a->crops, &s->prepared);
         pthread_mutex_lock(&a->lock);
@@ -90,12 +92,21 @@ static void *run(void *self)
     return NULL;
 }
 
-struct ahead *ahead_new(const struct crops *crops, int threads)
+/* Records that wait at most: so many squares, but one a thread and two more at least. */
+static uint64_t room(const struct crops *c, int threads, int together)
+{
+    uint64_t views = (uint64_t)c->views, bytes = views * (uint64_t)c->side * (uint64_t)c->side * 3;
+    uint64_t wanted = (uint64_t)threads + SPARE + (2 * (uint64_t)together + views - 1) / views;
+    uint64_t most = MOST_SQUARES_BYTES / bytes;
+    return wanted < most ? wanted : most > SPARE ? most : SPARE;
+}
+
+struct ahead *ahead_new(const struct crops *crops, int threads, int together)
 {
     struct ahead *a = xcalloc(1, sizeof *a);
     threads = threads < MOST_THREADS ? threads : MOST_THREADS;
     a->crops = *crops;
-    a->count = (uint64_t)threads + SPARE;
+    a->count = room(crops, threads, together);
     a->slots = xcalloc(a->count, sizeof *a->slots);
     pthread_mutex_init(&a->lock, NULL);
     pthread_cond_init(&a->changed, NULL);
@@ -147,30 +158,64 @@ bool ahead_full(const struct ahead *a)
     return a->put - a->taken == a->count;
 }
 
-void ahead_put(struct ahead *a, struct record *r)
+/* The next slot, emptied. */
+static struct slot *next_slot(struct ahead *a, enum prepared_kind kind)
 {
     struct slot *s = &a->slots[a->put % a->count];
-    struct prepared *p = &s->prepared;
-    struct record mine = p->record;
-    empty(p);
-    record_clear(&mine);
-    p->record = *r;
-    *r = mine;
+    empty(&s->prepared);
+    record_clear(&s->prepared.record);
+    s->prepared.kind = kind;
+    return s;
+}
+
+static void publish(struct ahead *a, struct slot *s, bool ready)
+{
     pthread_mutex_lock(&a->lock);
-    s->ready = false;
+    s->ready = ready;
     a->put++;
     pthread_cond_broadcast(&a->changed);
     pthread_mutex_unlock(&a->lock);
 }
 
-struct prepared *ahead_next(struct ahead *a)
+static void put_record(struct ahead *a, enum prepared_kind kind, struct record *r)
 {
-    if (a->taken == a->put)
+    struct slot *s = next_slot(a, kind);
+    struct record mine = s->prepared.record;
+    s->prepared.record = *r;
+    *r = mine;
+    publish(a, s, kind != PREPARED_PICTURE);
+}
+
+void ahead_put(struct ahead *a, struct record *r)
+{
+    put_record(a, PREPARED_PICTURE, r);
+}
+
+void ahead_put_passed(struct ahead *a, struct record *r)
+{
+    put_record(a, PREPARED_PASSED, r);
+}
+
+void ahead_put_mark(struct ahead *a, uint64_t ticket)
+{
+    struct slot *s = next_slot(a, PREPARED_MARK);
+    s->prepared.ticket = ticket;
+    publish(a, s, true);
+}
+
+struct prepared *ahead_at(struct ahead *a, uint64_t i)
+{
+    if (i >= a->put - a->taken)
         return NULL;
-    struct slot *s = &a->slots[a->taken++ % a->count];
+    struct slot *s = &a->slots[(a->taken + i) % a->count];
     pthread_mutex_lock(&a->lock);
     while (!s->ready)
         pthread_cond_wait(&a->changed, &a->lock);
     pthread_mutex_unlock(&a->lock);
     return &s->prepared;
+}
+
+void ahead_drop(struct ahead *a)
+{
+    a->taken++;
 }

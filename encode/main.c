@@ -4,15 +4,15 @@
  *   atelier-encode --dvae runs/dvae --in tar:train.tar --out lmdb:codes
  *   atelier-encode --dvae encoder.pkl --decoder decoder.pkl --reconstruct --beside --in dir:photos --out dir:seen
  *
- * A picture's codes depend on it and the options alone: it is decoded, cropped to a square, area-resized and encoded by
- * itself. Decoding is a few records ahead of the network (ahead.c).
+ * A picture's codes depend on it and the options alone: it is decoded, cropped to a square, area-resized and encoded,
+ * and what goes through the network with it changes nothing. Decoding is ahead of the network (ahead.c), which takes
+ * pictures in batches where that is faster (batches.c).
  */
 #include "common/err.h"
 #include "common/log.h"
 #include "common/stage.h"
 #include "common/store.h"
-#include "encode/ahead.h"
-#include "models/dvae.h"
+#include "encode/batches.h"
 #include "models/model_path.h"
 #include <dirent.h>
 #include <math.h>
@@ -43,7 +43,8 @@ struct encode {
     uint64_t done; /* with done_in: records below this id are stored there */
     struct dvae *dvae;
     struct ahead *ahead;
-    int32_t *codes;    /* [views, grid * grid] */
+    struct batches *batches;
+    struct stage_output *out;
     uint64_t profiles; /* pictures that had one */
     double psnr;       /* sum over the pictures reconstructed, in decibels ... */
     uint64_t pictures; /* ... and how many these are */
@@ -117,6 +118,66 @@ static int find_done(struct encode *e, const struct stage_output *out)
     return store_close(&s);
 }
 
+/* Peak signal to noise ratio of 8-bit values, in decibels; equal ones count as an error of one in all. */
+static double psnr(const uint8_t *a, const uint8_t *b, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += (a[i] - b[i]) * (a[i] - b[i]);
+    return 10 * log10(255.0 * 255.0 * (double)n / fmax(sum, 1));
+}
+
+/* Replaces the record's picture by what its codes decode to, `seen`, as a PNG. */
+static void reconstruct(struct encode *e, struct record *r, uint8_t *square, uint8_t *decoded)
+{
+    int side = dvae_side(e->dvae);
+    const struct image original = {side, side, square}, seen = {side, side, decoded};
+    struct image shown;
+    struct buf png = {0};
+    double quality = psnr(square, decoded, (size_t)side * (size_t)side * 3);
+    record_set_number(r, FIELD_SCORE, quality);
+    e->psnr += quality;
+    e->pictures++;
+    image_alloc(&shown, e->beside ? 2 * side : side, side);
+    image_paste(&shown, &original, 0, 0);
+    image_paste(&shown, &seen, e->beside ? side : 0, 0);
+    if (image_encode_png(&shown, &png))
+        record_reject(r, "image: %s", err_text());
+    else
+        record_set_string(r, FIELD_IMAGE, png.data, png.len);
+    buf_free(&png);
+    image_free(&shown);
+}
+
+/* What the network has done with a record: out it goes. */
+static int take(void *self, struct prepared *p, const int32_t *codes, uint8_t *seen)
+{
+    struct encode *e = self;
+    struct record *r = &p->record;
+    size_t grid = (size_t)dvae_grid(e->dvae), square = (size_t)dvae_side(e->dvae) * (size_t)dvae_side(e->dvae) * 3;
+    if (p->kind == PREPARED_MARK)
+        return stage_mark(e->out, p->ticket);
+    if (p->kind == PREPARED_PASSED)
+        return stage_emit_passed(e->out, r);
+    if (!p->squares)
+        return stage_emit(e->out, r);
+    record_set_ints(r, FIELD_CODES, codes, (size_t)e->views * grid * grid);
+    record_set_number(r, FIELD_GRID, (double)grid);
+    record_set_number(r, FIELD_WIDTH, p->width);
+    record_set_number(r, FIELD_HEIGHT, p->height);
+    if (p->profile) {
+        if (e->profiles++ == 0)
+            log_info("record %llu has a colour profile (ICC): profiles are ignored, values taken as sRGB",
+                     (unsigned long long)r->id);
+        stage_count(e->out, "colour profiles ignored", 1);
+    }
+    if (e->reconstruct)
+        reconstruct(e, r, p->squares + (size_t)(e->views - 1) * square, seen);
+    else if (!e->keep_image)
+        record_drop(r, FIELD_IMAGE);
+    return stage_emit(e->out, r);
+}
+
 static int start(void *self, struct stage_output *out)
 {
     struct encode *e = self;
@@ -124,7 +185,7 @@ static int start(void *self, struct stage_output *out)
         return err_set(ERR_USAGE, "--dvae FILE is needed: a run's directory, a safetensors file, or encoder.pkl");
     const struct kernels *k = kernels_open(e->device, BF16);
     char *path = model_path(e->path);
-    int rc = k ? dvae_open(&e->dvae, k, path, e->decoder, (int)e->side, 1) : -1;
+    int rc = k ? dvae_open(&e->dvae, k, path, e->decoder, (int)e->side, 0) : -1;
     free(path);
     if (rc)
         return -1;
@@ -138,72 +199,23 @@ static int start(void *self, struct stage_output *out)
         return err_set(ERR_USAGE, "--beside is for --reconstruct: add it, or leave --beside out");
     if (e->skip_done && find_done(e, out))
         return -1;
-    size_t grid = (size_t)dvae_grid(e->dvae);
-    e->codes = xmalloc((size_t)e->views * grid * grid * sizeof *e->codes);
     const struct crops crops = {.views = (int)e->views, .side = dvae_side(e->dvae), .seed = e->seed};
-    e->ahead = ahead_new(&crops, omp_get_max_threads());
-    return e->ahead ? 0 : -1;
-}
-
-/* Peak signal to noise ratio of 8-bit values, in decibels; equal ones count as an error of one in all. */
-static double psnr(const uint8_t *a, const uint8_t *b, size_t n)
-{
-    double sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += (a[i] - b[i]) * (a[i] - b[i]);
-    return 10 * log10(255.0 * 255.0 * (double)n / fmax(sum, 1));
-}
-
-/* Replaces the record's picture by what the codes of `square` decode to, the last view's, as a PNG. */
-static int reconstruct(struct encode *e, struct record *r, const uint8_t *square)
-{
-    int side = dvae_side(e->dvae), grid = dvae_grid(e->dvae);
-    size_t bytes = (size_t)side * (size_t)side * 3;
-    struct image original = {side, side, xmalloc(bytes)}, seen, shown;
-    struct buf png = {0};
-    memcpy(original.rgb, square, bytes);
-    image_alloc(&seen, side, side);
-    dvae_decode(e->dvae, e->codes + (e->views - 1) * grid * grid, 1, seen.rgb);
-    double quality = psnr(square, seen.rgb, bytes);
-    record_set_number(r, FIELD_SCORE, quality);
-    e->psnr += quality;
-    e->pictures++;
-    image_alloc(&shown, e->beside ? 2 * side : side, side);
-    image_paste(&shown, &original, 0, 0);
-    image_paste(&shown, &seen, e->beside ? side : 0, 0);
-    int rc = image_encode_png(&shown, &png);
-    record_set_string(r, FIELD_IMAGE, png.data, png.len);
-    buf_free(&png);
-    image_free(&shown);
-    image_free(&seen);
-    image_free(&original);
-    return rc;
-}
-
-/* The network's part, and out it goes. */
-static int encode(struct encode *e, struct prepared *p, struct stage_output *out)
-{
-    struct record *r = &p->record;
-    size_t grid = (size_t)dvae_grid(e->dvae), bytes = (size_t)dvae_side(e->dvae) * (size_t)dvae_side(e->dvae) * 3;
-    if (!p->squares)
-        return stage_emit(out, r);
-    for (size_t v = 0; v < (size_t)e->views; v++)
-        dvae_encode(e->dvae, p->squares + v * bytes, 1, e->codes + v * grid * grid);
-    record_set_ints(r, FIELD_CODES, e->codes, (size_t)e->views * grid * grid);
-    record_set_number(r, FIELD_GRID, (double)grid);
-    record_set_number(r, FIELD_WIDTH, p->width);
-    record_set_number(r, FIELD_HEIGHT, p->height);
-    if (p->profile) {
-        if (e->profiles++ == 0)
-            log_info("record %llu has a colour profile (ICC): profiles are ignored, values taken as sRGB",
-                     (unsigned long long)r->id);
-        stage_count(out, "colour profiles ignored", 1);
-    }
-    if (e->reconstruct && reconstruct(e, r, p->squares + (size_t)(e->views - 1) * bytes) != 0)
+    const struct batches_taker taker = {take, e};
+    e->out = out;
+    e->ahead = ahead_new(&crops, omp_get_max_threads(), dvae_batch(e->dvae));
+    if (!e->ahead)
         return -1;
-    if (!e->reconstruct && !e->keep_image)
-        record_drop(r, FIELD_IMAGE);
-    return stage_emit(out, r);
+    e->batches = batches_new(e->dvae, e->ahead, (int)e->views, e->reconstruct, &taker);
+    return 0;
+}
+
+/* Until there is room for another record. */
+static int make_room(struct encode *e)
+{
+    while (ahead_full(e->ahead))
+        if (batches_step(e->batches))
+            return -1;
+    return 0;
 }
 
 static int process(void *self, struct record *r, struct stage_output *out)
@@ -214,16 +226,30 @@ static int process(void *self, struct record *r, struct stage_output *out)
         return 0;
     }
     ahead_put(e->ahead, r);
-    return ahead_full(e->ahead) ? encode(e, ahead_next(e->ahead), out) : 0;
+    return make_room(e);
+}
+
+static int pass(void *self, struct record *r, struct stage_output *out)
+{
+    struct encode *e = self;
+    (void)out;
+    ahead_put_passed(e->ahead, r);
+    return make_room(e);
+}
+
+static int mark(void *self, uint64_t ticket, struct stage_output *out)
+{
+    struct encode *e = self;
+    (void)out;
+    ahead_put_mark(e->ahead, ticket);
+    return make_room(e);
 }
 
 static int flush(void *self, struct stage_output *out)
 {
     struct encode *e = self;
-    for (struct prepared *p; (p = ahead_next(e->ahead)) != NULL;)
-        if (encode(e, p, out) != 0)
-            return -1;
-    return 0;
+    (void)out;
+    return batches_flush(e->batches);
 }
 
 static void close_encode(void *self)
@@ -232,9 +258,9 @@ static void close_encode(void *self)
     if (e->pictures)
         log_info("reconstructions: mean PSNR %.2f dB over %llu pictures", e->psnr / (double)e->pictures,
                  (unsigned long long)e->pictures);
+    batches_free(&e->batches);
     ahead_free(&e->ahead);
     dvae_free(&e->dvae);
-    free(e->codes);
 }
 
 static const struct argp_option options[] = {
@@ -263,6 +289,8 @@ int main(int argc, char **argv)
         .option = set_option,
         .start = start,
         .process = process,
+        .pass = pass,
+        .mark = mark,
         .flush = flush,
         .close = close_encode,
     };

@@ -15,6 +15,14 @@
 #define MAX_SIDE 4096
 #define MAX_WIDTH 8192
 #define MAX_VOCAB (1 << 20)
+#define TOGETHER_PIXELS (32 * 256 * 256) /* enough for all of a device's processors at the smallest resolution */
+#define MOST_TOGETHER 64
+
+int dvae_together(const struct kernels *k, int side)
+{
+    int64_t n = side > 0 ? TOGETHER_PIXELS / ((int64_t)side * side) : 0;
+    return !k->batches || n < 1 ? 1 : n < MOST_TOGETHER ? (int)n : MOST_TOGETHER;
+}
 
 static int check(const struct dvae_config *c, int side, int batch)
 {
@@ -46,8 +54,8 @@ int dvae_build(struct dvae **out, const struct kernels *k, const struct dvae_con
     d->grid = side >> (c->groups - 1);
     d->batch = batch;
     d->train = train;
-    /* One after the other, pictures' states stay in the CPU's caches. */
-    d->pass = k->batches ? batch : 1;
+    int together = dvae_together(k, side);
+    d->pass = batch < together ? batch : together;
     dvae_net_build(&d->encoder, &d->params, c, false, side);
     if (c->init > 0)
         dvae_net_build(&d->decoder, &d->params, c, true, side);
@@ -72,6 +80,7 @@ static void layout(void *self, struct arena *a)
     d->logits = arena_take(a, cells * classes, F32);
     d->stats = arena_take(a, pixels * DVAE_STATS, F32);
     d->codes = arena_take(a, cells, I32);
+    d->given = arena_take(a, cells, I32);
     if (!d->train)
         return;
     d->z = arena_take(a, cells * classes, F32);
@@ -131,6 +140,11 @@ int dvae_grid(const struct dvae *d)
     return d->grid;
 }
 
+int dvae_batch(const struct dvae *d)
+{
+    return d->batch;
+}
+
 void dvae_map_pixels(float *x, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -173,21 +187,33 @@ struct tensor dvae_stats(struct dvae *d, struct tensor z, int n)
     return d->stats;
 }
 
-void dvae_encode(struct dvae *d, const uint8_t *pictures, int n, int32_t *codes)
+void dvae_encode_put(struct dvae *d, const uint8_t *pictures, int n)
 {
-    size_t values = (size_t)n * pixels_of(d) * 3, cells = (size_t)n * cells_of(d);
-    float *x = xmalloc(values * sizeof *x);
-    for (size_t i = 0; i < values; i++)
-        x[i] = pictures[i];
-    dvae_map_pixels(x, values);
-    d->k->upload(d->x, x, values);
-    free(x);
+    const float scale = 1 - 2 * PIXEL_MARGIN;
+    assert(n <= d->batch);
+    d->k->upload_pixels(d->x, pictures, (size_t)n * pixels_of(d), (const float[]){scale, scale, scale},
+                        (const float[]){PIXEL_MARGIN, PIXEL_MARGIN, PIXEL_MARGIN});
+}
+
+void dvae_encode_run(struct dvae *d, int n)
+{
     if (d->train)
-        d->k->argmax(d->codes, dvae_logits(d, d->x, n), (int)cells, d->config.vocab);
+        d->k->argmax(d->codes, dvae_logits(d, d->x, n), n * d->grid * d->grid, d->config.vocab);
     for (int i = 0; !d->train && i < n; i += d->pass)
         dvae_net_codes(&d->encoder, tensor_at(d->codes, (size_t)i * cells_of(d)),
                        tensor_at(d->x, (size_t)i * pixels_of(d) * 3), pass_of(d, i, n));
-    d->k->download(codes, d->codes, cells);
+}
+
+void dvae_encode_fetch(struct dvae *d, int n, int32_t *codes)
+{
+    d->k->download(codes, d->codes, (size_t)n * cells_of(d));
+}
+
+void dvae_encode(struct dvae *d, const uint8_t *pictures, int n, int32_t *codes)
+{
+    dvae_encode_put(d, pictures, n);
+    dvae_encode_run(d, n);
+    dvae_encode_fetch(d, n, codes);
 }
 
 /* A pixel's value from the location mu of its density. */
@@ -209,10 +235,10 @@ static struct tensor stats_of_codes(struct dvae *d, const int32_t *codes, int n)
         free(z);
         return dvae_stats(d, d->z, n);
     }
-    d->k->upload(d->codes, codes, cells);
+    d->k->upload(d->given, codes, cells);
     for (int i = 0; i < n; i += d->pass)
         dvae_net_from_codes(&d->decoder, tensor_at(d->stats, (size_t)i * out),
-                            tensor_at(d->codes, (size_t)i * cells_of(d)), pass_of(d, i, n));
+                            tensor_at(d->given, (size_t)i * cells_of(d)), pass_of(d, i, n));
     return d->stats;
 }
 
@@ -224,6 +250,7 @@ void dvae_decode(struct dvae *d, const int32_t *codes, int n, uint8_t *pictures)
         assert(codes[i] >= 0 && codes[i] < d->config.vocab);
     float *stats = xmalloc(pixels * DVAE_STATS * sizeof *stats);
     d->k->download(stats, stats_of_codes(d, codes, n), pixels * DVAE_STATS);
+#pragma omp parallel for
     for (size_t i = 0; i < pixels; i++) {
         for (size_t c = 0; c < 3; c++)
             pictures[i * 3 + c] = unmap(stats[i * DVAE_STATS + c]);

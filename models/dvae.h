@@ -28,10 +28,16 @@ struct params *dvae_params(struct dvae *d);
 const struct dvae_config *dvae_config(const struct dvae *d);
 int dvae_side(const struct dvae *d);
 int dvae_grid(const struct dvae *d);
+int dvae_batch(const struct dvae *d);
+
+/* Pictures that go through the networks at once where memory is no question, of those a call is given: on a CPU one, in
+ * whose caches its states stay, on a device as many as keep it busy. */
+int dvae_together(const struct kernels *k, int side);
 
 /* Opens a dVAE: our own safetensors file, or OpenAI's encoder.pkl (then `decoder_path` names decoder.pkl, or is NULL
  * when only codes are wanted), in any container (weights.h), its tensors under their own names or behind a prefix.
- * Sizes are read off the tensors' shapes. `side` 0: what the file was trained at (metadata), else 256. 0 or -1. */
+ * Sizes are read off the tensors' shapes. `side` 0: what the file was trained at (metadata), else 256. `batch` 0:
+ * dvae_together. 0 or -1. */
 int dvae_open(struct dvae **d, const struct kernels *k, const char *path, const char *decoder_path, int side,
               int batch);
 /* Writes a slab laid out like the parameters (values or averages) with the configuration as metadata. */
@@ -45,9 +51,16 @@ void dvae_map_pixels(float *x, size_t n);
 void dvae_encode(struct dvae *d, const uint8_t *pictures, int n, int32_t *codes);
 void dvae_decode(struct dvae *d, const int32_t *codes, int n, uint8_t *pictures);
 
+/* dvae_encode in its parts, so that a device works on one batch while the host brings the next and takes care of the
+ * last one's codes. On a device put and run return before their work is done. What was put is what the next run takes;
+ * put, fetch (the codes of the run before), run is an order that works. dvae_decode may come anywhere. */
+void dvae_encode_put(struct dvae *d, const uint8_t *pictures, int n);
+void dvae_encode_run(struct dvae *d, int n);
+void dvae_encode_fetch(struct dvae *d, int n, int32_t *codes);
+
 /* Lower level, for tests and training: device tensors that belong to the dvae and hold until the next call. x is mapped
- * pixels [n, side, side, 3]; stats [n, side * side, 6]. z are code weights [n, grid * grid, vocab]. Pictures go through
- * one by one, so a result does not depend on its neighbours. */
+ * pixels [n, side, side, 3]; stats [n, side * side, 6]. z are code weights [n, grid * grid, vocab]. A result does not
+ * depend on the pictures that go through with it. */
 struct tensor dvae_logits(struct dvae *d, struct tensor x, int n);
 struct tensor dvae_stats(struct dvae *d, struct tensor z, int n);
 

@@ -95,6 +95,8 @@ static int open_parts(struct dvae **d, const struct kernels *k, const struct par
     const char *trained_at = weights_meta(encoder->w, "side");
     if (side == 0)
         side = trained_at ? (int)strtol(trained_at, NULL, 10) : RELEASE_SIDE;
+    if (batch == 0)
+        batch = dvae_together(k, side);
     if (dvae_build(d, k, &c, side, batch, false) != 0)
         return -1;
     if (fill(*d, encoder, decoder) != 0) {

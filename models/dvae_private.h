@@ -22,6 +22,7 @@ struct dvae {
     struct tensor logits; /* [batch, grid * grid, vocab] */
     struct tensor stats;  /* [batch, side * side, 6] */
     struct tensor codes;  /* [batch, grid * grid] I32 */
+    struct tensor given;  /* the same: what is decoded */
 
     /* For training alone. */
     struct tensor z;       /* like logits: the decoder's input */

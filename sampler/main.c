@@ -213,7 +213,7 @@ static int pass(void *self, struct record *r, struct stage_output *out)
     uint64_t first = r->id * (uint64_t)s->n;
     for (int64_t c = 0; c < s->n; c++) {
         record_set_u64(r, FIELD_ID, first + (uint64_t)c);
-        if (stage_emit(out, r))
+        if (stage_emit_passed(out, r))
             return -1;
     }
     return 0;

@@ -69,6 +69,26 @@ quiet atelier-encode --dvae dvae --skip-done --stats stats.json --in jsonl:many.
 grep -q "\"done before\": *$done_before" stats.json || fail "--skip-done: $(cat stats.json)"
 cmp <(atelier-store cat whole) <(atelier-store cat cut) || fail "a run cut in two stored something else"
 
+# Nothing is held back while a link has nothing more to give.
+mkfifo pause
+atelier-filter --in jsonl:pause --out "bind+ipc://$dir/link" --batch 2 2>filter.err &
+feeder=$!
+atelier-encode --dvae dvae --in "ipc://$dir/link" --out lmdb:paused 2>err &
+encoder=$!
+exec 7>pause
+head -n 6 mixed.jsonl >&7
+for _ in $(seq 100); do
+    [ "$(atelier-store cursor paused 2>/dev/null || echo 0)" -lt 6 ] || break
+    sleep 0.2
+done
+[ "$(atelier-store cursor paused)" = 6 ] || fail "$(atelier-store cursor paused) of 6 records stored while the link pauses: $(cat err)"
+tail -n +7 mixed.jsonl >&7
+exec 7>&-
+wait "$feeder" || fail "exit $? of the feeder: $(cat filter.err)"
+wait "$encoder" || fail "exit $?: $(cat err)"
+atelier-filter --in jsonl:mixed.jsonl 2>filter.err | quiet atelier-encode --dvae dvae --out lmdb:unpaused
+cmp <(atelier-store cat paused) <(atelier-store cat unpaused) || fail "another result over a link that pauses"
+
 # The same into a pipe, whose other end keeps the store; the first run finds none.
 for part in 50 1000; do
     head -n "$part" many.jsonl | quiet atelier-encode --dvae dvae --skip-done=piped --stats stats.json --in jsonl:- --out - |

@@ -46,29 +46,81 @@ static void test_order(void **state)
     (void)state;
     for (int threads = 1; threads <= 20; threads += threads < 4 ? 1 : 8) {
         const struct crops crops = {.views = 1, .side = SIDE};
-        struct ahead *a = ahead_new(&crops, threads);
+        struct ahead *a = ahead_new(&crops, threads, threads);
         uint64_t next = 0;
         assert_non_null(a);
-        assert_null(ahead_next(a));
+        assert_null(ahead_at(a, 0));
         for (uint64_t id = 0; id < RECORDS; id++) {
             struct record r;
             make(&r, id);
             ahead_put(a, &r);
             record_free(&r);
-            if (ahead_full(a))
-                check(ahead_next(a), next++);
+            if (ahead_full(a)) {
+                check(ahead_at(a, 1), next + 1);
+                check(ahead_at(a, 0), next++);
+                ahead_drop(a);
+            }
         }
-        assert_true(RECORDS - next < 32);
+        assert_true(RECORDS - next < 80);
         if (threads != 3) /* else it ends with work left */
-            while (next < RECORDS)
-                check(ahead_next(a), next++);
+            for (; next < RECORDS; ahead_drop(a))
+                check(ahead_at(a, 0), next++);
         ahead_free(&a);
         assert_null(a);
     }
 }
 
+/* Records that nobody decodes, and marks, keep their places. */
+static void test_places(void **state)
+{
+    (void)state;
+    const struct crops crops = {.views = 1, .side = SIDE};
+    struct ahead *a = ahead_new(&crops, 2, 1);
+    for (uint64_t id = 0; id < 60; id += 3) {
+        struct record r;
+        make(&r, id);
+        ahead_put(a, &r);
+        record_free(&r);
+        make(&r, id + 1);
+        record_reject(&r, "language: fr");
+        ahead_put_passed(a, &r);
+        record_free(&r);
+        ahead_put_mark(a, id + 2);
+        assert_int_equal(ahead_at(a, 0)->kind, PREPARED_PICTURE);
+        check(ahead_at(a, 0), id);
+        assert_int_equal(ahead_at(a, 1)->kind, PREPARED_PASSED);
+        assert_int_equal(ahead_at(a, 1)->record.id, id + 1);
+        assert_null(ahead_at(a, 1)->squares);
+        assert_int_equal(ahead_at(a, 2)->kind, PREPARED_MARK);
+        assert_int_equal(ahead_at(a, 2)->ticket, id + 2);
+        assert_null(ahead_at(a, 3));
+        for (int i = 0; i < 3; i++)
+            ahead_drop(a);
+    }
+    ahead_free(&a);
+}
+
+/* Crops that take much memory wait in smaller numbers. */
+static void test_memory(void **state)
+{
+    (void)state;
+    const struct crops crops = {.views = 100, .side = 1000};
+    struct ahead *a = ahead_new(&crops, 8, 32);
+    int room = 0;
+    for (struct record r = {0}; !ahead_full(a); room++) {
+        ahead_put(a, &r);
+        record_free(&r);
+    }
+    assert_in_range(room, 3, 4);
+    ahead_free(&a);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_order)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_order),
+        cmocka_unit_test(test_places),
+        cmocka_unit_test(test_memory),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
