@@ -4,9 +4,9 @@
 #include "encode/ahead.h"
 #include "common/err.h"
 #include "common/random.h"
+#include "common/threads.h"
 #include "models/augment.h"
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -110,16 +110,9 @@ struct ahead *ahead_new(const struct crops *crops, int threads, int together)
     a->slots = xcalloc(a->count, sizeof *a->slots);
     pthread_mutex_init(&a->lock, NULL);
     pthread_cond_init(&a->changed, NULL);
-    /* Signals are for the main thread, whose waits they end. */
-    sigset_t all, before;
-    int failed = 0;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    while (a->threads < threads && (failed = pthread_create(&a->thread[a->threads], NULL, run, a)) == 0)
-        a->threads++;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (a->threads == 0) {
-        err_set(ERR_AGAIN, "no thread to decode pictures: %s", strerror(failed));
+    a->threads = threads_start(a->thread, threads, run, a, "decode pictures");
+    if (a->threads < 0) {
+        a->threads = 0;
         ahead_free(&a);
     }
     return a;

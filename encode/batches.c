@@ -72,13 +72,20 @@ static size_t gather(struct batches *b)
     return n;
 }
 
-/* Of `n` squares, whose codes are there, decodes those of last views. */
+/* Of `n` squares, whose codes are there, decodes those of last views. What is no code is for who takes it to refuse. */
 static void decode(struct batches *b, size_t n)
 {
     size_t count = 0;
-    for (size_t i = 0; i < n; i++)
-        if ((b->done + i) % b->views == b->views - 1)
-            memcpy(b->last + count++ * b->cells, b->codes + i * b->cells, b->cells * sizeof *b->codes);
+    int32_t vocab = dvae_config(b->dvae)->vocab;
+    for (size_t i = 0; i < n; i++) {
+        if ((b->done + i) % b->views < b->views - 1)
+            continue;
+        for (size_t j = 0; j < b->cells; j++) {
+            int32_t code = b->codes[i * b->cells + j];
+            b->last[count * b->cells + j] = code >= 0 && code < vocab ? code : 0;
+        }
+        count++;
+    }
     if (count > 0)
         dvae_decode(b->dvae, b->last, (int)count, b->seen);
 }
