@@ -1,10 +1,12 @@
 /*
- * The kind "dir": pictures of a directory by name, each with its caption beside (a.jpg, a.txt). The sink writes
- * 000000012.jpg (or .png), .txt and .json.
+ * The kind "dir": pictures of a directory and of the folders in it, by path, each with its caption beside (a.jpg,
+ * a.txt). The sink writes 000000012.jpg (or .png), .txt and .json.
  */
 #include "common/endpoint.h"
 #include "common/err.h"
+#include "common/expand.h"
 #include "common/input.h"
+#include "common/log.h"
 #include "common/members.h"
 #include <dirent.h>
 #include <errno.h>
@@ -16,8 +18,8 @@
 
 struct dir_source {
     char *path;
-    char **names;
-    size_t count, cap, at;
+    struct names pictures; /* behind the path */
+    size_t at;
     struct buf bytes;
 };
 
@@ -29,9 +31,7 @@ struct dir_sink {
 static void source_dir_close(void *self)
 {
     struct dir_source *s = self;
-    for (size_t i = 0; i < s->count; i++)
-        free(s->names[i]);
-    free(s->names);
+    names_free(&s->pictures);
     free(s->path);
     buf_free(&s->bytes);
     free(s);
@@ -48,32 +48,59 @@ static bool is_picture(const char *name)
     return dot != NULL && member_of(dot + 1) == MEMBER_IMAGE;
 }
 
+/* What the entry is (S_IF...), a symbolic link what it leads to; 0 where that is not to be learned. */
+static mode_t type_of(DIR *dir, const struct dirent *entry)
+{
+    struct stat st;
+    if (entry->d_type != DT_UNKNOWN && entry->d_type != DT_LNK)
+        return DTTOIF(entry->d_type);
+    return fstatat(dirfd(dir), entry->d_name, &st, 0) == 0 ? st.st_mode & S_IFMT : 0;
+}
+
+/* Adds the pictures and folders of one folder, "" or "a/b/". What is hidden, as .thumbnails, is no folder of pictures,
+ * and a link to a folder may lead round in a circle. */
+static int read_folder(struct dir_source *s, const char *folder, struct names *folders)
+{
+    char *path = xasprintf("%s/%s", s->path, folder);
+    DIR *dir = opendir(path);
+    const struct dirent *entry;
+    int result = 0;
+    while (dir && (errno = 0, (entry = readdir(dir)) != NULL)) {
+        mode_t type = type_of(dir, entry);
+        if (type == S_IFDIR && entry->d_type == DT_LNK)
+            log_warn("dir:%s%s: a link to a folder is not followed", path, entry->d_name);
+        else if (type == S_IFDIR && entry->d_name[0] != '.')
+            names_add(folders, xasprintf("%s%s/", folder, entry->d_name));
+        else if ((type == S_IFREG || type == 0) && is_picture(entry->d_name))
+            names_add(&s->pictures, xasprintf("%s%s", folder, entry->d_name));
+    }
+    if (errno)
+        result = err_sys("%s", path);
+    if (dir)
+        closedir(dir);
+    free(path);
+    return result;
+}
+
 static int source_dir_open(void **self, const char *rest, const struct source_options *options)
 {
     (void)options;
-    DIR *dir = opendir(rest);
-    if (dir == NULL)
-        return err_sys("%s", rest);
     struct dir_source *s = xcalloc(1, sizeof *s);
+    struct names folders = {0};
     s->path = xstrdup(rest);
-    const struct dirent *entry;
-    while (errno = 0, (entry = readdir(dir)) != NULL) {
-        if (!is_picture(entry->d_name))
-            continue;
-        if (s->count == s->cap) {
-            s->cap = s->cap ? 2 * s->cap : 256;
-            s->names = xrealloc(s->names, s->cap * sizeof *s->names);
-        }
-        s->names[s->count++] = xstrdup(entry->d_name);
-    }
-    int result = errno ? err_sys("%s", rest) : 0;
-    closedir(dir);
+    names_add(&folders, xstrdup(""));
+    int result = 0;
+    for (size_t i = 0; i < folders.count && result == 0; i++)
+        result = read_folder(s, folders.name[i], &folders);
+    names_free(&folders);
     if (result < 0) {
         source_dir_close(s);
         return -1;
     }
-    if (s->count > 0)
-        qsort(s->names, s->count, sizeof *s->names, by_name);
+    if (s->pictures.count == 0)
+        log_warn("dir:%s: there are no pictures in it", rest);
+    else
+        qsort(s->pictures.name, s->pictures.count, sizeof *s->pictures.name, by_name);
     *self = s;
     return 0;
 }
@@ -85,6 +112,8 @@ static int read_caption(struct dir_source *s, struct record *r, const char *path
     size_t most = record_fields[FIELD_CAPTION].limit + 1; /* a line end may go */
     if (stat(path, &st) < 0)
         return errno == ENOENT ? 0 : err_sys("%s", path);
+    if (!S_ISREG(st.st_mode))
+        return err_set(ERR_IO, "%s: is no file", path);
     if (input_open(&in, path) < 0)
         return -1;
     size_t size = (uint64_t)st.st_size < most ? (size_t)st.st_size : most;
@@ -101,9 +130,9 @@ static int read_caption(struct dir_source *s, struct record *r, const char *path
 static int source_dir_next(void *self, struct record *r)
 {
     struct dir_source *s = self;
-    if (s->at == s->count)
+    if (s->at == s->pictures.count)
         return 0;
-    const char *name = s->names[s->at];
+    const char *name = s->pictures.name[s->at];
     record_clear(r);
     record_set_u64(r, FIELD_ID, s->at++);
     record_set_key(r, "%s/%s", s->path, name);
@@ -125,7 +154,7 @@ static int source_dir_next(void *self, struct record *r)
 static double source_dir_fraction(const void *self)
 {
     const struct dir_source *s = self;
-    return s->count > 0 ? (double)s->at / (double)s->count : -1;
+    return s->pictures.count > 0 ? (double)s->at / (double)s->pictures.count : -1;
 }
 
 static int sink_dir_open(void **self, const char *rest, const struct sink_options *options)

@@ -7,7 +7,7 @@
  *                    columns by name or number (tsv.c); read only
  *   tar:PATTERN      WebDataset shards, plain or compressed; {000..099} expands (written: #records=N a shard); members
  *                    of one stem are one record
- *   dir:PATH         pictures with captions beside them (a.jpg, a.txt)
+ *   dir:PATH         pictures with captions beside them (a.jpg, a.txt), also in folders below
  *   lmdb:PATH        the store (store.h)
  *   tcp://HOST:PORT  a link (link.h), as ipc://PATH: connects; with bind+ in front (bind+tcp://127.0.0.1:5555) it binds
  *

@@ -108,11 +108,7 @@ static int expand(struct names *names, const char *done, const char *todo)
     }
     if (names->count == EXPAND_MAX_NAMES)
         return err_set(ERR_USAGE, "the pattern stands for more than %u names", EXPAND_MAX_NAMES);
-    if (names->count == names->cap) {
-        names->cap = names->cap ? 2 * names->cap : 16;
-        names->name = xrealloc(names->name, names->cap * sizeof *names->name);
-    }
-    names->name[names->count++] = xasprintf("%s%s", done, todo);
+    names_add(names, xasprintf("%s%s", done, todo));
     return 0;
 }
 
@@ -123,6 +119,15 @@ int expand_braces(struct names *names, const char *pattern)
         return 0;
     names_free(names);
     return err_wrap("%s", pattern);
+}
+
+void names_add(struct names *names, char *name)
+{
+    if (names->count == names->cap) {
+        names->cap = names->cap ? 2 * names->cap : 16;
+        names->name = xrealloc(names->name, names->cap * sizeof *names->name);
+    }
+    names->name[names->count++] = name;
 }
 
 void names_free(struct names *names)

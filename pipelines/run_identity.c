@@ -60,15 +60,18 @@ static bool is_content(const char *name)
     return dot && (member_of(dot + 1) != MEMBER_OTHER || strcmp(dot, ".safetensors") == 0);
 }
 
-/* A file, or the files that lie in a directory; nothing where the word names none. */
-static void hash_tree(struct identity *id, char *name)
+/* A file, or the files that lie in a directory, with `deep` also in folders below, as dir: reads them; nothing where
+ * the word names none. */
+static void hash_tree(struct identity *id, char *name, bool deep)
 {
     char *const roots[] = {name, NULL};
     errno = 0;
-    FTS *tree = fts_open(roots, FTS_LOGICAL | FTS_NOCHDIR, by_name);
+    FTS *tree = fts_open(roots, FTS_COMFOLLOW | FTS_PHYSICAL | FTS_NOCHDIR, by_name);
     for (FTSENT *file; tree && (file = fts_read(tree)) != NULL;) {
-        if (file->fts_info == FTS_D && file->fts_level > 0)
+        if (file->fts_info == FTS_D && file->fts_level > 0 && (!deep || file->fts_name[0] == '.'))
             fts_set(tree, file, FTS_SKIP);
+        else if (file->fts_info == FTS_SL && is_content(file->fts_name))
+            fts_set(tree, file, FTS_FOLLOW);
         else if (file->fts_info == FTS_F && (file->fts_level == 0 || is_content(file->fts_name)))
             hash_file(id, file);
     }
@@ -83,11 +86,12 @@ static void hash_files(struct identity *id, const char *word)
 {
     struct names files = {0};
     const char *value = strncmp(word, "--", 2) == 0 && strchr(word, '=') ? strchr(word, '=') + 1 : word;
+    bool deep = strncmp(value, "dir:", 4) == 0;
     value = value[strcspn(value, ":/")] == ':' ? strchr(value, ':') + 1 : value;
     char *pattern = xasprintf("%.*s", (int)strcspn(value, "#"), value);
     if (expand_braces(&files, pattern) == 0)
         for (size_t i = 0; i < files.count; i++)
-            hash_tree(id, files.name[i]);
+            hash_tree(id, files.name[i], deep);
     names_free(&files);
     free(pattern);
 }

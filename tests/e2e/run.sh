@@ -127,12 +127,12 @@ atelier-filter --in text:captions 2>err | atelier-tokenize --vocab vocab.json 2>
 expect 75 'no program of a run' atelier status more.run
 
 # Another input folder, vocabulary or option is another run; a file that no stage reads is not.
-mkdir photos && tar -xf kept.tar -C photos
+mkdir -p photos/more && tar -xf kept.tar -C photos/more
 pipeline folder.pipe dir:photos 1 1 folder
 timeout 60 atelier run folder.pipe >table 2>log || fail "exit $?: $(cat log)"
 echo 'seen' >photos/log.jsonl
 timeout 60 atelier run folder.pipe >table 2>log || fail "exit $?: $(cat log)"
-caption=$(ls photos/*.txt | head -n 1)
+caption=$(ls photos/more/*.txt | head -n 1)
 cp "$caption" caption
 echo 'a drawing of another thing' >"$caption"
 expect 65 'of another run' timeout 60 atelier run folder.pipe
