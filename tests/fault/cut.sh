@@ -41,6 +41,9 @@ for ((trial = seed; trial < seed + trials; trial++)); do
     done
     kill -TERM $store "${workers[@]}" 2>/dev/null
     wait $store || fail "trial $trial: the store ended with $?"
+    for pid in "${workers[@]}"; do
+        wait "$pid" || fail "trial $trial: a worker ended with $?"
+    done
     kill $proxies
     wait $proxies 2>/dev/null
     check_store "$digest" "trial $trial"
