@@ -90,8 +90,10 @@ static int open_shard(struct tar_source *s)
     archive_read_support_filter_xz(a);
     archive_read_support_filter_zstd(a);
     archive_read_support_filter_lz4(a);
-    bool open = archive_read_open(a, s, NULL, read_input, NULL) >= ARCHIVE_WARN && errno != ENOMEM;
-    return open ? 0 : archive_failed(s);
+    /* Not archive_read_open, which goes on without the memory for its data. */
+    archive_read_set_read_callback(a, read_input);
+    bool open = archive_read_set_callback_data(a, s) == ARCHIVE_OK && archive_read_open1(a) >= ARCHIVE_WARN;
+    return open && errno != ENOMEM ? 0 : archive_failed(s);
 }
 
 /* What a link member points to; NULL: it is none. Links are never followed, but their records must not vanish. */
