@@ -14,7 +14,7 @@ struct names {
     size_t count, cap;
 };
 
-void names_add(struct names *names, char *name); /* takes over the string, which was malloc'ed */
+void names_add(struct names *names, char *name);             /* takes over the string, which was malloc'ed */
 int expand_braces(struct names *names, const char *pattern); /* 0, or -1 (ERR_USAGE) when there are too many */
 void names_free(struct names *names);
 
