@@ -139,16 +139,17 @@ static int source_dir_next(void *self, struct record *r)
 
     char *picture = xasprintf("%s/%s", s->path, name);
     char *caption = xasprintf("%s/%.*s.txt", s->path, (int)(strrchr(name, '.') - name), name);
+    int result = 0;
     s->bytes.len = 0;
     if (file_read(picture, record_fields[FIELD_IMAGE].limit, &s->bytes) < 0)
-        record_reject(r, "image: %s", err_text());
+        result = record_blame(r, "image");
     else
         record_set_string(r, FIELD_IMAGE, s->bytes.data, s->bytes.len);
-    if (read_caption(s, r, caption) < 0)
-        record_reject(r, "caption: %s", err_text());
+    if (result == 0 && read_caption(s, r, caption) < 0)
+        result = record_blame(r, "caption");
     free(picture);
     free(caption);
-    return 1;
+    return result < 0 ? -1 : 1;
 }
 
 static double source_dir_fraction(const void *self)

@@ -3,6 +3,7 @@
  * record_json.c.
  */
 #include "common/record.h"
+#include "common/err.h"
 #include "common/utf8.h"
 #include <stdarg.h>
 #include <stdio.h>
@@ -185,6 +186,14 @@ void record_reject(struct record *r, const char *format, ...)
     record_drop(r, FIELD_IMAGE);
     record_drop(r, FIELD_TOKENS);
     record_drop(r, FIELD_CODES);
+}
+
+int record_blame(struct record *r, const char *what)
+{
+    if (err_code() == ERR_AGAIN)
+        return -1;
+    record_reject(r, "%s: %s", what, err_text());
+    return 0;
 }
 
 void record_set_caption(struct record *r, const void *text, size_t present, uint64_t whole)

@@ -85,6 +85,8 @@ void record_set_caption(struct record *r, const void *text, size_t present, uint
 
 /* Makes it a tombstone: sets `reject` and drops the payload (image, tokens, codes); id, key and caption stay. */
 void record_reject(struct record *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The same for the error that is set, "what: ...": 0. Memory that is gone is no fault of the record: -1. */
+int record_blame(struct record *r, const char *what);
 
 /* Appends the msgpack map to `out`. */
 void record_pack(const struct record *r, struct buf *out);

@@ -277,7 +277,7 @@ static int source_tar_next(void *self, struct record *r)
             record_set_u64(r, FIELD_ID, s->id++);
             return 1;
         }
-        if (s->input_failed)
+        if (s->input_failed || (got < 0 && err_code() == ERR_AGAIN))
             return -1;
         if (got < 0) {
             record_reject(r, "shard: %s: %s", s->shards.name[s->at], err_text());

@@ -178,12 +178,13 @@ static int source_tsv_open(void **self, const char *rest, const struct source_op
     return 0;
 }
 
-static void read_picture(struct tsv_source *s, struct record *r, const char *name, size_t len)
+static int read_picture(struct tsv_source *s, struct record *r, const char *name, size_t len)
 {
     struct stat st;
+    int result = 0;
     if (len == 0 || memchr(name, 0, len)) {
         record_reject(r, "image: %s", len ? "a zero byte in the file's name" : "no file is named");
-        return;
+        return 0;
     }
     char *path = xasprintf("%s%.*s", *name == '/' ? "" : s->directory, (int)len, name);
     s->value.len = 0;
@@ -191,10 +192,11 @@ static void read_picture(struct tsv_source *s, struct record *r, const char *nam
     if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
         record_reject(r, "image: %s: not a regular file", path);
     else if (file_read(path, record_fields[FIELD_IMAGE].limit, &s->value) < 0)
-        record_reject(r, "image: %s", err_text());
+        result = record_blame(r, "image");
     else
         record_set_string(r, FIELD_IMAGE, s->value.data, s->value.len);
     free(path);
+    return result;
 }
 
 static void set_caption(struct tsv_source *s, struct record *r)
@@ -215,7 +217,7 @@ static void set_caption(struct tsv_source *s, struct record *r)
         record_set_caption(r, s->value.data, s->value.len, s->value.len);
 }
 
-static void fill(struct tsv_source *s, struct record *r)
+static int fill(struct tsv_source *s, struct record *r)
 {
     size_t count = split(s, s->columns);
     for (size_t i = 0; i < s->use_count; i++) {
@@ -223,7 +225,7 @@ static void fill(struct tsv_source *s, struct record *r)
         if (use->column >= count) {
             record_reject(r, "tsv: %zu column%s, where '%s' is column %zu", count, count == 1 ? "" : "s", use->name,
                           use->column + 1);
-            return;
+            return 0;
         }
     }
     set_caption(s, r);
@@ -232,9 +234,11 @@ static void fill(struct tsv_source *s, struct record *r)
         size_t len = length_of(s, s->uses[i].column);
         if (s->uses[i].field == FIELD_KEY && len > 0)
             record_set_key(r, "%.*s", (int)len, text);
-        else if (s->uses[i].field == FIELD_IMAGE && r->id >= s->from && !record_has(r, FIELD_REJECT))
-            read_picture(s, r, text, len);
+        else if (s->uses[i].field == FIELD_IMAGE && r->id >= s->from && !record_has(r, FIELD_REJECT) &&
+                 read_picture(s, r, text, len) < 0)
+            return -1;
     }
+    return 0;
 }
 
 static int source_tsv_next(void *self, struct record *r)
@@ -249,8 +253,8 @@ static int source_tsv_next(void *self, struct record *r)
     record_set_line_key(r, input_name(s->in), ++s->number);
     if (whole > MAX_LINE_BYTES)
         record_reject(r, "tsv: a line of %" PRIu64 " bytes, limit %zu", whole, MAX_LINE_BYTES);
-    else
-        fill(s, r);
+    else if (fill(s, r) < 0)
+        return -1;
     return 1;
 }
 
