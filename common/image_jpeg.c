@@ -67,14 +67,13 @@ static void read_header(struct jpeg_decompress_struct *d, const void *data, size
 int jpeg_size(const void *data, size_t len, int *width, int *height)
 {
     struct jpeg_guard g;
-    struct jpeg_decompress_struct d;
+    struct jpeg_decompress_struct d = {.err = &g.base};
     jpeg_guard_init(&g);
-    d.err = &g.base;
-    jpeg_create_decompress(&d);
     if (setjmp(g.escape)) {
         jpeg_destroy_decompress(&d);
         return err_set(ERR_DATA, "JPEG: %s", g.text);
     }
+    jpeg_create_decompress(&d);
     read_header(&d, data, len);
     bool swap = orientation_of(&d) >= 5;
     *width = (int)(swap ? d.image_height : d.image_width);
@@ -154,16 +153,15 @@ static void read_part(struct jpeg_decompress_struct *d, const struct part *w, ui
 int jpeg_decode(struct image *im, const void *data, size_t len, uint64_t limit, const struct jpeg_plan *plan)
 {
     struct jpeg_guard g;
-    struct jpeg_decompress_struct d;
+    struct jpeg_decompress_struct d = {.err = &g.base};
     uint8_t *volatile pixels = NULL;
     uint8_t *volatile row = NULL;
     jpeg_guard_init(&g);
-    d.err = &g.base;
-    jpeg_create_decompress(&d);
     if (setjmp(g.escape)) {
         err_set(ERR_DATA, "JPEG: %s", g.text);
         goto fail;
     }
+    jpeg_create_decompress(&d);
     d.progress = &g.progress;
     read_header(&d, data, len);
     if (image_check_pixels(d.image_width, d.image_height, limit))
@@ -207,17 +205,16 @@ fail:
 int image_encode_jpeg(const struct image *im, int quality, struct buf *out)
 {
     struct jpeg_guard g;
-    struct jpeg_compress_struct c;
+    struct jpeg_compress_struct c = {.err = &g.base};
     unsigned char *bytes = NULL;
     unsigned long size = 0;
     jpeg_guard_init(&g);
-    c.err = &g.base;
-    jpeg_create_compress(&c);
     if (setjmp(g.escape)) {
         jpeg_destroy_compress(&c);
         free(bytes);
         return err_set(ERR_DATA, "JPEG: %s", g.text);
     }
+    jpeg_create_compress(&c);
     jpeg_mem_dest(&c, &bytes, &size);
     c.image_width = (JDIMENSION)im->width;
     c.image_height = (JDIMENSION)im->height;
