@@ -54,8 +54,10 @@ static int find_programs(struct programs *p, const char *run)
     p->list = xcalloc((size_t)n, sizeof *p->list);
     for (int i = 0; i < n; i++) {
         struct program *one = &p->list[p->count];
-        if (sscanf(entries[i]->d_name, "%u-%63s", &one->step, one->name) == 2) {
-            one->name[strlen(one->name) - strlen(SUFFIX)] = 0;
+        char *name;
+        one->step = (unsigned)strtoul(entries[i]->d_name, &name, 10);
+        if (name > entries[i]->d_name && *name == '-') {
+            snprintf(one->name, sizeof one->name, "%.*s", (int)(strlen(name + 1) - strlen(SUFFIX)), name + 1);
             one->socket = xasprintf("%s/%s", run, entries[i]->d_name);
             p->count++;
         }

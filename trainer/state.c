@@ -1,6 +1,7 @@
 /* Where a run stands, as state.json in a checkpoint. */
 #include "common/err.h"
 #include "trainer/trainer.h"
+#include <float.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
@@ -33,8 +34,9 @@ static int load_scales(struct params *p, json_t *scales)
         return 0;
     for (int g = 0; g < p->groups; g++) {
         double scale;
-        if (json_unpack(json_array_get(scales, (size_t)g), "[Fi]", &scale, &p->scales[g].cooldown))
-            return err_set(ERR_DATA, "\"scales\" holds no pair of numbers at place %d", g);
+        if (json_unpack(json_array_get(scales, (size_t)g), "[Fi]", &scale, &p->scales[g].cooldown) ||
+            !(scale > 0 && scale < (double)FLT_MAX))
+            return err_set(ERR_DATA, "\"scales\" holds no scale and count at place %d", g);
         p->scales[g].scale = (float)scale;
     }
     return 0;
@@ -54,6 +56,8 @@ int state_load(struct run_state *s, struct params *p, const char *dir)
                                      &s->window_sum, "window", &window, "windows", &windows, "halvings", &halvings,
                                      "skipped", &skipped, "scales", &scales))) {
         rc = err_set(ERR_DATA, "%s: %s", path, error.text);
+    } else if (!rc && ((step | position | window | windows | halvings | skipped) < 0 || skipped > step)) {
+        rc = err_set(ERR_DATA, "%s: damaged: a count below 0, or more steps skipped than done", path);
     } else if (!rc) {
         s->step = (uint64_t)step;
         s->position = (uint64_t)position;
