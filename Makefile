@@ -216,7 +216,7 @@ FUZZ_SEEDS_bpe = tests/fuzz/seeds/bpe
 FUZZ_SEEDS_filter = tests/fuzz/seeds/filter
 FUZZERS = $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_OBJ = $(addprefix $(BUILD)/fuzz/,$(filter-out filter/main.o,$(patsubst %.cc,%.o,$(patsubst %.c,%.o,\
-	$(wildcard common/*.c models/*.c filter/*.c filter/*.cc) pipelines/run_plan.c pipelines/run_identity.c trainer/settings.c))))
+	$(wildcard common/*.c models/*.c filter/*.c filter/*.cc) pipelines/run_plan.c pipelines/run_identity.c pipelines/metrics.c trainer/settings.c trainer/state.c trainer/sheet.c))))
 FUZZ_FLAGS = -std=gnu11 -g -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -D_GNU_SOURCE -I. $(PKG_CFLAGS) \
 	-idirafter $(shell $(CC) -print-file-name=include)
 $(BUILD)/fuzz/%.o: %.c

@@ -3,7 +3,7 @@
 set -eu
 whole=$(realpath -m "$1") bin=$(realpath "$2") dir=$whole.part
 rm -rf "$whole" "$dir"
-mkdir -p "$dir"/{tar,image,stream,record,lines,store,plan,keys,endpoint,link,settings,model}
+mkdir -p "$dir"/{tar,image,stream,record,lines,store,plan,keys,endpoint,link,settings,model,dir,run}
 repository=$PWD n=0
 cd "$dir"
 quiet() { "$@" 2>messages || { cat messages >&2; exit 1; }; }
@@ -43,6 +43,9 @@ printf '\1layers=2\npreset=demo\n\377{}' >settings/prior
 printf '\2width=48\ncontext=3\n' >settings/clip
 printf UklGRiQAAABXRUJQVlA4IBgAAAAwAQCdASoBAAEAAgA0JaQAA3AA/vuUAAA= | base64 -d >image/lossy.webp
 printf UklGRhoAAABXRUJQVlA4TA0AAAAvAAAAEAcQERGIiP4HAA== | base64 -d >image/lossless.webp
+printf 'b.jpg\377picture\377b.txt\377a caption\n\377deep/er/a.png\377\377.no/a.png\377\377deep/round\377\376..\377c.webp\377\376b.jpg' >dir/tree
+printf '\2checkpoint-000000001\ncheckpoint-000000020\ncheckpoint-18446744073709551615\n.writing\ncheckpoint-1' >run/names
+printf '\3# TYPE\natelier_records_total 9\natelier_link_open_records{end="out"} 3\n' >run/metrics
 train() { quiet "$bin/atelier-trainer" "$1" --preset demo --steps 1 --batch 2 --pictures-every 0 --run "$1" "${@:2}"; }
 quiet "$bin/atelier-tokenize" --train --vocab-size 260 --vocab vocab --in tar:tar/plain
 train dvae --hidden 4 --init 4 --codes 8 --side 16 --data tar:tar/plain
@@ -50,6 +53,8 @@ quiet "$bin/atelier-tokenize" --vocab vocab --in tar:tar/plain | quiet "$bin/ate
 train prior --layers 1 --heads 1 --head-dim 4 --text-len 4 --data lmdb:codes --vocab vocab --dvae dvae
 train clip --width 12 --text-width 12 --layers 1 --text-layers 1 --data tar:tar/plain --vocab vocab
 (printf '\0' && cat dvae/model.safetensors) >model/dvae
+(printf '\0' && cat dvae/checkpoint-*/state.json) >run/state
+(printf '\1' && cat dvae/metrics.jsonl) >run/curve
 (printf '\1' && cat prior/model.safetensors) >model/prior
 (printf '\2' && cat clip/model.safetensors) >model/clip
 rm -rf vocab dvae prior clip codes none rows kept made messages
