@@ -18,6 +18,7 @@
 #define WINDOW_RECORDS 65536u            /* how far ids may be apart */
 #define WINDOW_LINKED_RECORDS (1u << 24) /* where they come over links */
 #define COMMIT_RECORDS 4096u             /* at multiples of it, so that equal streams are cut alike */
+#define COMMIT_BYTES ((size_t)64 << 20)  /* which LMDB holds in memory until then */
 #define COMMIT_SECONDS 1.0
 
 struct store {
@@ -27,9 +28,10 @@ struct store {
     uint64_t shard_count;
     uint64_t cursor, committed;
 
-    bool writing, failed;
-    int lock;     /* the directory, locked by its writer */
-    MDB_txn *txn; /* into the last shard; NULL: nothing to commit */
+    bool writing, failed, evenly;
+    int lock;           /* the directory, locked by its writer */
+    MDB_txn *txn;       /* into the last shard; NULL: nothing to commit */
+    size_t uncommitted; /* bytes */
     struct timespec last_commit;
     struct buf value;
     struct window *window;
@@ -173,6 +175,7 @@ int store_commit(struct store *s)
     if (s->failed)
         return err_set(ERR_AGAIN, "%s: writing failed before", s->path);
     clock_gettime(CLOCK_MONOTONIC, &s->last_commit);
+    s->uncommitted = 0;
     if (!s->txn)
         return 0;
     int rc = mdb_txn_commit(s->txn);
@@ -212,7 +215,8 @@ static int write_next(struct store *s, const struct buf *value)
     if (shard_put(shard, s->txn, s->cursor, value) < 0)
         return fail(s);
     s->cursor++;
-    return s->cursor % COMMIT_RECORDS == 0 ? store_commit(s) : 0;
+    s->uncommitted += value->len;
+    return s->cursor % COMMIT_RECORDS == 0 || s->uncommitted >= COMMIT_BYTES ? store_commit(s) : 0;
 }
 
 /* Writes what waited for the id that has just come. */
@@ -252,6 +256,8 @@ int store_put(struct store *s, const struct record *r)
     store_value_pack(r, &s->value);
     if (write_next(s, &s->value) < 0 || write_waiting(s) < 0)
         return -1;
+    if (s->evenly)
+        return 0;
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     double passed =
@@ -277,6 +283,11 @@ size_t store_waiting(const struct store *s)
 void store_let_wait(struct store *s)
 {
     s->window_records = WINDOW_LINKED_RECORDS;
+}
+
+void store_commit_evenly(struct store *s)
+{
+    s->evenly = true;
 }
 
 void store_forget_waiting(struct store *s)

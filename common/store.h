@@ -20,7 +20,7 @@ int store_open_write(struct store **s, const char *path, const char *run);
 
 /* Puts a record under its id. An id below the cursor is dropped silently (done already); one above waits in a bounded
  * window until those before it came. All fields are kept, of a reject only id, key and reason. Commits by itself every
- * few thousand records or each second. 0 or -1; after a failure only store_close is of use. */
+ * few thousand records, 64 MB or each second. 0 or -1; after a failure only store_close is of use. */
 int store_put(struct store *s, const struct record *r);
 int store_commit(struct store *s);
 
@@ -34,6 +34,9 @@ size_t store_waiting(const struct store *s); /* records in the window */
 /* What comes over links may be far apart: a batch that left first can come last, and a stage may make hundreds of
  * records of one. */
 void store_let_wait(struct store *s);
+
+/* No commit depends on the clock from here on: equal records then make equal files. */
+void store_commit_evenly(struct store *s);
 
 /* Forgets the records that wait for one that has not come: whoever gave them gives them again. */
 void store_forget_waiting(struct store *s);

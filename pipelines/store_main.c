@@ -1,5 +1,5 @@
 /*
- * atelier-store COMMAND STORE [OPTION...]: what the store holds, whether it is whole, and copies of it elsewhere.
+ * atelier-store COMMAND STORE [OPTION...|NEW]: what the store holds, whether it is whole, and copies of it elsewhere.
  * cat, export and import are the stage skeleton with nothing to do to a record: all its options apply.
  */
 #include "common/err.h"
@@ -101,6 +101,24 @@ static int print_codes(struct store *s)
     return rc < 0 ? -1 : 0;
 }
 
+/* A store of equal records under the same run has equal files, but for LMDB's lock files. */
+static int compact(struct store *from, const char *path)
+{
+    struct store *to;
+    struct record r = {0};
+    if (store_open_write(&to, path, store_run(from)) < 0)
+        return -1;
+    store_commit_evenly(to);
+    int rc = 0;
+    for (uint64_t id = store_cursor(to); id < store_cursor(from) && rc == 0; id++) {
+        int found = stage_stopping() ? err_set(ERR_AGAIN, "%s: stopped by a signal: the same command goes on", path)
+                                     : store_get(from, id, &r);
+        rc = found > 0 ? store_put(to, &r) : found == 0 ? err_set(ERR_DATA, "id %" PRIu64 " is missing", id) : -1;
+    }
+    record_free(&r);
+    return store_close(&to) < 0 ? -1 : rc;
+}
+
 static int pass_on(void *self, struct record *r, struct stage_output *out)
 {
     (void)self;
@@ -109,20 +127,21 @@ static int pass_on(void *self, struct record *r, struct stage_output *out)
 
 static const struct command {
     const char *name, *doc;
-    int (*print)(struct store *s); /* NULL: verify, or a copy */
-    const char *copy[4];           /* options of the stage; %s is the store */
+    int (*print)(struct store *s);                /* NULL: verify, or a copy */
+    const char *copy[4];                          /* options of the stage; %s is the store */
+    int (*to)(struct store *s, const char *path); /* takes a second path */
 } commands[] = {
-    {"verify", "Read all, find any damage, print the accounting; exit 65 on damage", NULL, {NULL}},
-    {"stats", "Print counts and sizes as JSON", print_stats, {NULL}},
-    {"cursor", "Print the id that comes next", print_cursor, {NULL}},
-    {"codes", "Print how many codes are in use, and their perplexity, as JSON", print_codes, {NULL}},
-    {"digest", "Print a hash of all records, equal for equal stores", print_digest, {NULL}},
-    {"cat",
-     "Print all records, rejects too, one JSON object a line",
-     NULL,
-     {"--in=lmdb:%s", "--out=jsonl:-", "--keep-rejects"}},
-    {"export", "Copy the kept records to --out URI", NULL, {"--in=lmdb:%s"}},
-    {"import", "Copy records from --in URI to the store", NULL, {"--out=lmdb:%s"}},
+    {.name = "verify", .doc = "Read all, find any damage, print the accounting; exit 65 on damage"},
+    {.name = "stats", .doc = "Print counts and sizes as JSON", .print = print_stats},
+    {.name = "cursor", .doc = "Print the id that comes next", .print = print_cursor},
+    {.name = "codes", .doc = "Print how many codes are in use, and their perplexity, as JSON", .print = print_codes},
+    {.name = "digest", .doc = "Print a hash of all records, equal for equal stores", .print = print_digest},
+    {.name = "cat",
+     .doc = "Print all records, rejects too, one JSON object a line",
+     .copy = {"--in=lmdb:%s", "--out=jsonl:-", "--keep-rejects"}},
+    {.name = "export", .doc = "Copy the kept records to --out URI", .copy = {"--in=lmdb:%s"}},
+    {.name = "import", .doc = "Copy records from --in URI to the store", .copy = {"--out=lmdb:%s"}},
+    {.name = "compact", .doc = "Copy all to the store NEW, whose files depend on the records alone", .to = compact},
 };
 
 static int run_copy(const struct command *c, const char *path, int argc, char **argv)
@@ -147,21 +166,21 @@ static int run_copy(const struct command *c, const char *path, int argc, char **
     return code;
 }
 
-static int run_print(const struct command *c, const char *path)
+static int run_print(const struct command *c, const char *path, const char *to)
 {
     struct store *s;
-    if (!c->print)
+    if (!c->print && !c->to)
         return verify(path);
     if (store_open_read(&s, path) < 0)
         return -1;
-    int rc = c->print(s);
+    int rc = c->to ? c->to(s, to) : c->print(s);
     store_close(&s);
     return rc;
 }
 
 struct arguments {
     const struct command *command;
-    const char *path;
+    const char *path, *to;
     int rest; /* the first argument behind both */
 };
 
@@ -178,7 +197,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     } else if (key == ARGP_KEY_ARG) {
         a->path = arg;
         a->rest = state->next;
-        if (a->rest < state->argc && !a->command->copy[0])
+        if (a->command->to && a->rest + 1 == state->argc)
+            a->to = state->argv[a->rest];
+        else if (a->command->to)
+            argp_error(state, "%s takes the path of another store", a->command->name);
+        else if (a->rest < state->argc && !a->command->copy[0])
             argp_error(state, "%s takes no options", a->command->name);
         state->next = state->argc;
     } else if (key == ARGP_KEY_END && !a->path) {
@@ -196,8 +219,9 @@ int main(int argc, char **argv)
     buf_printf(&doc, "Look at, check and copy a store of records.\v");
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         buf_printf(&doc, "  %-8s %s\n", commands[i].name, commands[i].doc);
-    buf_printf(&doc, "\ncat, export and import take a stage's options: atelier-store export STORE --help");
-    const struct argp argp = {.parser = parse, .args_doc = "COMMAND STORE [OPTION...]", .doc = buf_string(&doc)};
+    buf_printf(&doc,
+               "\ncat, export and import take a stage's options: atelier-store export STORE --help; compact takes NEW");
+    const struct argp argp = {.parser = parse, .args_doc = "COMMAND STORE [OPTION...|NEW]", .doc = buf_string(&doc)};
     struct arguments a = {0};
     argp_program_version = "atelier-store " ATELIER_VERSION;
     argp_err_exit_status = ERR_USAGE;
@@ -208,7 +232,7 @@ int main(int argc, char **argv)
         return run_copy(a.command, a.path, argc - a.rest, argv + a.rest);
     log_open("store", false);
     stage_catch_signals();
-    int rc = run_print(a.command, a.path);
+    int rc = run_print(a.command, a.path, a.to);
     if (rc == 0 && fflush(stdout) != 0)
         rc = err_sys("stdout");
     if (rc < 0 && err_code() != ERR_PIPE)

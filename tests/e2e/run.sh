@@ -124,6 +124,10 @@ mv written captions # the name is part of the records' keys
 atelier-filter --in text:captions 2>err | atelier-tokenize --vocab vocab.json 2>>err |
     quiet atelier-tokenize --vocab vocab.json --length 20 --out lmdb:alone
 [ "$(atelier-store digest alone)" = "$(atelier-store digest more)" ] || fail 'more workers: another store'
+atelier-store compact alone alone.compact && atelier-store compact more more.compact || fail 'compact'
+cmp alone.compact/000000.mdb more.compact/000000.mdb && cmp alone.compact/000000.sum more.compact/000000.sum || fail 'other files'
+cmp more.compact/meta.json more/meta.json || fail 'another run'
+expect 2 'the path of another store' atelier-store compact more
 expect 75 'no program of a run' atelier status more.run
 
 # Another input folder, vocabulary or option is another run; a file that no stage reads is not.

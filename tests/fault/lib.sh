@@ -29,20 +29,25 @@ make_input() { # records
     awk -v n="$1" 'BEGIN { for (i = 0; i < n; i++) print i % 17 == 3 ? "reject " i : "caption number " i }' >input.txt
 }
 
-# The digest of the store without faults, through a plain shell pipe.
+# The digest of the store without faults, through a plain shell pipe, and its bytes.
 expected_digest() {
-    rm -rf expected
+    rm -rf expected bytes
     "$trouble" --in text:input.txt 2>/dev/null | "$bin/atelier-store" import expected --in - 2>/dev/null || fail "the plain pipe"
+    "$bin/atelier-store" compact expected bytes 2>/dev/null || fail "compact"
     "$bin/atelier-store" digest expected
 }
 
-# verify: each id once. The digest: the same bytes under each.
+# verify: each id once. The digest: the same bytes under each. Compacted: the same file.
 check_store() { # digest, what was done
     [ -d store ] || fail "$2: no store"
     local got
     got=$("$bin/atelier-store" digest store) || fail "$2: the store cannot be read"
     "$bin/atelier-store" verify store >verify.txt 2>&1 || fail "$2: $(cat verify.txt)"
     [ "$got" = "$1" ] || fail "$2: the store's digest is $got, not $1"
+    [ -d bytes ] || return 0
+    rm -rf compact
+    "$bin/atelier-store" compact store compact 2>compact.log || fail "$2: it cannot be compacted"
+    cmp compact/000000.mdb bytes/000000.mdb || fail "$2: other bytes"
 }
 
 # The counters of the programs whose logs and sockets are in work.run (counters.py), where there is a Python.

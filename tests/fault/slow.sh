@@ -61,6 +61,7 @@ rm pictures/one
 tar --hard-dereference --sort=name -C pictures -cf in.tar . || fail "tar"
 "$trouble" --in tar:in.tar 2>/dev/null | "$bin/atelier-store" import expected --in - 2>/dev/null || fail "the plain pipe"
 digest=$("$bin/atelier-store" digest expected)
+"$bin/atelier-store" compact expected bytes 2>/dev/null || fail "compact"
 rm -rf pictures expected
 printf '%s\n' "$trouble --in tar:in.tar" "$trouble --microseconds 1 x2" "$trouble --microseconds 2 x2" "store store" >work.pipe
 watch_run "$seconds"
