@@ -68,7 +68,8 @@ static int read_step(const char *name, uint64_t *step)
     if (strncmp(name, PREFIX, strlen(PREFIX)) != 0)
         return 0;
     name += strlen(PREFIX);
-    if (strlen(name) < 9 || strspn(name, "0123456789") != strlen(name))
+    size_t digits = strspn(name, "0123456789");
+    if (name[digits] || digits < 9 || (digits > 9 && *name == '0')) /* not as path_of writes it */
         return 0;
     errno = 0;
     *step = strtoull(name, &end, 10);
