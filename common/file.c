@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -130,6 +131,15 @@ int file_write(const char *path, const void *data, size_t len)
 {
     struct iovec part = {(void *)data, len};
     return file_write_parts(path, &part, 1);
+}
+
+int file_lock(int fd, const char *path, const char *busy)
+{
+    if (fd < 0)
+        return err_sys("%s", path);
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+        return 0;
+    return errno == EWOULDBLOCK ? err_set(ERR_AGAIN, "%s: %s", path, busy) : err_sys("%s: cannot lock it", path);
 }
 
 int file_make_dirs(const char *path)

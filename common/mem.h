@@ -46,5 +46,8 @@ int file_sync_parent(const char *path); /* a file just renamed is durable only w
  * open already. */
 bool file_in_place(const char *path);
 int file_make_dirs(const char *path); /* mkdir -p */
+/* Locks what was opened at `path` for this process, until it is closed. 0, or -1: it could not be opened (fd is
+ * negative), or another has it (ERR_AGAIN, "path: BUSY"). */
+int file_lock(int fd, const char *path, const char *busy);
 
 #endif

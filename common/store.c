@@ -5,12 +5,10 @@
 #include "common/store.h"
 #include "common/err.h"
 #include "common/store_private.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -112,12 +110,7 @@ int store_open_read(struct store **out, const char *path)
 static int lock_for_writing(struct store *s)
 {
     s->lock = open(s->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (s->lock < 0)
-        return err_sys("%s", s->path);
-    if (flock(s->lock, LOCK_EX | LOCK_NB) < 0)
-        return errno == EWOULDBLOCK ? err_set(ERR_AGAIN, "%s: another process writes to this store", s->path)
-                                    : err_sys("%s: cannot lock it", s->path);
-    return 0;
+    return file_lock(s->lock, s->path, "another process writes to this store");
 }
 
 /* A new store gets meta.json first; an old one must be of the same run. */

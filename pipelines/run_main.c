@@ -13,7 +13,6 @@
 #include "common/store.h"
 #include "pipelines/metrics.h"
 #include "pipelines/run_children.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -21,7 +20,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -109,12 +107,7 @@ static int take_dir(struct run *r)
     if (chmod(r->dir, 0700) < 0)
         return err_sys("%s", r->dir);
     r->lock = open(r->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (r->lock < 0)
-        return err_sys("%s", r->dir);
-    if (flock(r->lock, LOCK_EX | LOCK_NB) < 0)
-        return errno == EWOULDBLOCK ? err_set(ERR_AGAIN, "%s: another run is at work there", r->dir)
-                                    : err_sys("%s: cannot lock it", r->dir);
-    return 0;
+    return file_lock(r->lock, r->dir, "another run is at work there");
 }
 
 /* How far the store is: 0 where there is none yet. It must be this run's. */

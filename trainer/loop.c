@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -278,11 +277,7 @@ static int lock_run(const struct trainer *t)
     if (file_make_dirs(t->settings.run))
         return -1;
     char *path = xasprintf("%s/.lock", t->settings.run);
-    int fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0666), rc = 0;
-    if (fd < 0)
-        rc = err_sys("%s", path);
-    else if (flock(fd, LOCK_EX | LOCK_NB))
-        rc = err_set(ERR_AGAIN, "%s: another trainer is at work on this run", t->settings.run);
+    int rc = file_lock(open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0666), path, "another trainer is at work on this run");
     free(path);
     return rc;
 }
