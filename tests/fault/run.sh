@@ -18,7 +18,7 @@ nomalloc 500 filter
 nomalloc 120 tokenize encode
 nomalloc 40 import cat verify source worker queue store run
 calm'
-long='nomalloc 8 filter
+long='nomalloc 1 filter
 kill 50 1000
 kill 50 1050
 kill 50 1100
