@@ -6,7 +6,7 @@
  * With NOMALLOC_FORKS, a file: as long as the process has one thread and what NOMALLOC_UNTIL names is not there, it
  * forks at each allocation that NOMALLOC_STEP does not pass over, which fails for the child, in an empty directory. A
  * child that ended with 75, said something and left nothing there has ended well. The numbers of all others go to the
- * file, with those of the allocations that came later: they are to be tried one by one.
+ * file, each with its exit code, and without one those of the allocations that came later.
  *
  * Not counted, since these libraries end the process themselves when memory is gone: libzmq (alloc_assert), libpgm
  * (pgm_malloc), libstdc++ (operator new throws, which nothing between it and main catches), libgomp (gomp_fatal), and
@@ -94,7 +94,7 @@ static bool fork_to_fail(unsigned long number)
 {
     char dir[32], line[32];
     struct stat before, after;
-    int status = -1, len = snprintf(line, sizeof line, "%lu\n", number);
+    int status = -1;
     bool well = false;
     snprintf(dir, sizeof dir, "fork.%lu", number);
     if (can_fork() && mkdir(dir, 0777) == 0 && fstat(STDERR_FILENO, &before) == 0) {
@@ -107,6 +107,8 @@ static bool fork_to_fail(unsigned long number)
         well = pid > 0 && waitpid(pid, &status, 0) == pid && status == ENDED_WELL &&
                fstat(STDERR_FILENO, &after) == 0 && after.st_size > before.st_size && rmdir(dir) == 0;
     }
+    int len = status >= 0 && WIFEXITED(status) ? snprintf(line, sizeof line, "%lu %d\n", number, WEXITSTATUS(status))
+                                               : snprintf(line, sizeof line, "%lu\n", number);
     if (!well && write(forks, line, (size_t)len) != len)
         abort();
     return false;

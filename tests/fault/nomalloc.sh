@@ -3,7 +3,8 @@
 # that says "again", or it does without; never by a signal, never hanging, and what the store then holds is right. The same command
 # without the fault goes on from there. The programs of a run fail once: `run` starts them again.
 # What a stage asks for before it makes the store is tried in forks of one process (nomalloc.c): they must end with 75, a message and no
-# trace. Where one does not, and for all that is asked for later, there is a process of its own.
+# trace, or with 0 and the very store that there is without faults. Where one does not, and for all that is asked for later, there is a
+# process of its own.
 #   nomalloc.sh STEP [CASE...]     cases: filter tokenize encode import cat verify source worker queue store run
 . "$(dirname "$0")/lib.sh"
 step=${1:-50}
@@ -64,7 +65,7 @@ clear_store() {
     esac
 }
 
-all=0 forked=0
+all=0
 declare -A codes=()
 for case in $cases; do
     printf '%s\n' "./source --in text:input.txt" "./worker x2" "./worker x2" "store store" >work.pipe
@@ -79,11 +80,19 @@ for case in $cases; do
     unset NOMALLOC_FORKS
     read -r count _ <asked
     [ -e numbers ] || seq 1 "$step" "$count" >numbers
-    mapfile -t numbers <numbers
-    all=$((all + (count + step - 1) / step)) forked=$((forked + (count + step - 1) / step - ${#numbers[@]}))
-    rm -rf numbers fork.*
     digest=$("$bin/atelier-store" digest store)
     cp store/meta.json meta.json
+    numbers=() well=0
+    while read -r n code; do
+        if [ "$code" = 0 ] && cmp -s fork.$n/store/000000.mdb store/000000.mdb && cmp -s fork.$n/store/meta.json meta.json; then
+            well=$((well + 1))
+        else
+            numbers+=("$n")
+        fi
+    done <numbers
+    tried=$(((count + step - 1) / step)) all=$((all + tried))
+    codes[0]=$((${codes[0]:-0} + well)) codes[75]=$((${codes[75]:-0} + tried - well - ${#numbers[@]}))
+    rm -rf numbers fork.*
     for n in "${numbers[@]}"; do
         clear_store $case
         once $case spoiled $n "$(program $case)" >out.log 2>err.log
@@ -103,4 +112,4 @@ for case in $cases; do
     done
     counts="${counts:-} $case $count"
 done
-echo "nomalloc:$counts; $all trials, $((forked + ${codes[75]:-0})) ended with 75, ${codes[0]:-0} did without, ${codes[1]:-0} ended by libarchive"
+echo "nomalloc:$counts; $all trials, ${codes[75]:-0} ended with 75, ${codes[0]:-0} did without, ${codes[1]:-0} ended by libarchive"
