@@ -46,7 +46,8 @@ uint32_t crc32c_table(uint32_t crc, const void *data, size_t len)
 }
 
 #ifdef __x86_64__
-#define LANE 1024                 /* bytes of each of three streams, whose sums do not wait for each other */
+#define LANE 1024 /* bytes of each of three streams, whose sums do not wait for each other */
+#define CACHE_LINE 64
 #define PAST_ONE_LANE 0x170076FA  /* x^(8 LANE - 33) mod the polynomial */
 #define PAST_TWO_LANES 0xA51B6135 /* x^(16 LANE - 33) */
 
@@ -70,10 +71,15 @@ __attribute__((target("sse4.2,pclmul"))) static uint32_t crc32c_sse42(uint32_t c
     uint64_t sum = ~crc;
     for (; len >= 3 * LANE; len -= 3 * LANE, p += 3 * LANE) {
         uint64_t second = 0, third = 0;
-        for (size_t i = 0; i < LANE; i += 8) {
-            sum = add_word(sum, p + i);
-            second = add_word(second, p + LANE + i);
-            third = add_word(third, p + 2 * LANE + i);
+        for (size_t line = 0; line < LANE; line += CACHE_LINE) {
+            /* What comes next, in its order, which the processor does not guess from three short streams. */
+            for (size_t next = 3 * line; next < 3 * (line + CACHE_LINE); next += CACHE_LINE)
+                _mm_prefetch(p + 3 * LANE + next, _MM_HINT_T0);
+            for (size_t i = line; i < line + CACHE_LINE; i += 8) {
+                sum = add_word(sum, p + i);
+                second = add_word(second, p + LANE + i);
+                third = add_word(third, p + 2 * LANE + i);
+            }
         }
         sum = skip(sum, PAST_TWO_LANES) ^ skip(second, PAST_ONE_LANE) ^ third;
     }
