@@ -25,6 +25,7 @@
 #define FEEDER_SILENCE_SECONDS 30.0 /* a worker that binds forgets a feeder */
 #define MAX_MESSAGES 4096           /* taken before timers are looked at */
 #define MAX_REFUSALS_SHOWN 5
+#define GUARD_SECONDS 0.2
 #define ALONE_SECONDS 10.0     /* until it is said that nobody is there */
 #define MAPPED_BYTES (4 << 20) /* allocations from which on malloc asks the kernel for each */
 #define KEPT_BYTES (32 << 20)  /* free memory that malloc keeps: with 2 MB it took longer than sending */
@@ -354,6 +355,16 @@ static bool receive(struct link *l)
     return count > 0;
 }
 
+/* Whom libzmq turned away. Now and then: to find nothing takes two system calls. */
+static void watch_handshakes(struct link *l, double now)
+{
+    if (now - l->guarded < GUARD_SECONDS)
+        return;
+    l->guarded = now;
+    for (const char *why; (why = link_guard_refusal(l));)
+        refuse(l, why);
+}
+
 /* Sessions of peers that are silent for too long end. */
 static void watch_silence(struct link *l, double now)
 {
@@ -398,8 +409,7 @@ int link_service(struct link *l, double now)
     l->serviced = now;
     for (int i = 0; i < MAX_MESSAGES && receive(l); i++)
         ;
-    for (const char *why; (why = link_guard_refusal(l));)
-        refuse(l, why);
+    watch_handshakes(l, now);
     watch_silence(l, now);
     struct link_peer *only = l->peers[0];
     if (!l->binds && !only->greeted && (only->unreachable || now - only->spoke >= LINK_HEARTBEAT_SECONDS))

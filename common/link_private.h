@@ -91,8 +91,8 @@ struct link {
     struct link_peer *peers[LINK_MAX_PEERS]; /* one where it connects */
     size_t peer_count;
     struct link_counts counts;
-    double serviced;
-    double alone; /* since when, or the last time that it was not */
+    double serviced, guarded; /* when it last was */
+    double alone;             /* since when, or the last time that it was not */
     bool alone_said;
     uint64_t credit_items, credit_bytes;
     bool refused;       /* by the other end: the error is set */

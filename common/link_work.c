@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #define END_WAIT_SECONDS 3.0  /* for other feeders to say that it is the end, after it was confirmed to one */
+#define PING_SECONDS 0.01     /* between those that say that nothing is in hand any more */
 #define FORSAKEN_SECONDS 10.0 /* without a word from any feeder, each of which speaks every second */
 
 static bool in_hand(const struct hold *h)
@@ -233,7 +234,7 @@ void work_service(struct link *l, double now)
         if (!peer->greeted)
             continue;
         bool beat = now - peer->spoke >= LINK_HEARTBEAT_SECONDS;
-        if (peer->ping_due || beat)
+        if (beat || (peer->ping_due && now - peer->spoke >= PING_SECONDS))
             send_ping(l, peer, now);
         grant_credit(l, peer, beat);
     }

@@ -19,7 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CREDIT_ITEMS 1024 /* for each feeder */
+#define CREDIT_ITEMS 4096 /* for each feeder */
 #define CREDIT_BYTES ((uint64_t)16 << 20)
 #define PENDING_ITEMS 1024 /* that wait for a worker; the rest waits with the feeders */
 #define PENDING_BYTES ((uint64_t)16 << 20)
