@@ -1,8 +1,9 @@
 /*
  * bench-links [SECONDS]: records a second of one link, of a link between two stages (records packed and unpacked), and
  * of a queue with 1, 2, 4 and 8 workers, beside ZeroMQ's plain PUSH/PULL of the same messages, straight and through its
- * proxy. Then the time of one record, from feeding to acknowledgement. Every program is a process of its own, over ipc;
- * workers acknowledge at once. All take turns, SECONDS each; what is printed is the median of the rounds.
+ * proxy with as many that pull. Then the time of one record, from feeding to acknowledgement. Every program is a
+ * process of its own, over ipc; workers acknowledge at once. All take turns, SECONDS each; what is printed is the
+ * median of the rounds.
  */
 #include "common/crc32c.h"
 #include "common/endpoint.h"
@@ -11,9 +12,11 @@
 #include "common/log.h"
 #include "common/stage_counts.h"
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,7 +26,7 @@
 #define STAGE_RECORDS 16384 /* on their way between stages (link_endpoint.c) */
 #define MAX_CHILDREN 16
 #define MAX_TIMES 100000
-#define ROUNDS 3
+#define ROUNDS 5
 #define POLL_MS 1000
 
 static char dir[] = "/tmp/atelier-bench-XXXXXX";
@@ -294,7 +297,7 @@ static _Noreturn void push(const char *uri, const struct load *load)
 static _Noreturn void stand_between(const char *in, const char *out, size_t bytes)
 {
     void *context = zmq_ctx_new();
-    zmq_proxy(plain_socket(context, ZMQ_PULL, in, true, bytes), plain_socket(context, ZMQ_PUSH, out, false, bytes),
+    zmq_proxy(plain_socket(context, ZMQ_PULL, in, true, bytes), plain_socket(context, ZMQ_PUSH, out, true, bytes),
               NULL);
     _exit(1);
 }
@@ -309,41 +312,55 @@ static uint64_t look_at(const zmq_msg_t *message)
     return sum;
 }
 
-static double pull_for_a_while(void *socket, const struct load *load, bool reads)
+/* Takes for ever, and counts. */
+static _Noreturn void pull(const char *uri, bool binds, size_t bytes, bool reads, atomic_uint_fast64_t *done)
 {
-    double start = 0, now = 0;
-    uint64_t done = 0;
     static volatile uint64_t seen;
-    while (start == 0 || now - start < seconds) {
+    void *socket = plain_socket(zmq_ctx_new(), ZMQ_PULL, uri, binds, bytes);
+    for (;;) {
         zmq_msg_t batch;
         zmq_msg_init(&batch);
         zmq_msg_recv(&batch, socket, 0);
         if (reads)
             seen += look_at(&batch);
         zmq_msg_close(&batch);
-        now = stage_clock();
-        if (start == 0)
-            start = now;
-        else
-            done += load->records;
+        ++*done;
     }
-    return (double)done / (now - start);
 }
 
-/* The same messages, looked at where they arrive or not; with a proxy in between or none. */
-static double plainly(const struct load *load, bool proxy, bool reads)
+static uint64_t sum(const atomic_uint_fast64_t *counts, int count)
+{
+    uint64_t all = 0;
+    for (int i = 0; i < count; i++)
+        all += counts[i];
+    return all;
+}
+
+/* The same messages, looked at where they arrive or not; with a proxy in between, which alone can have several that
+ * pull, or none. */
+static double plainly(const struct load *load, bool proxy, int pullers, bool reads)
 {
     char *in = address("push"), *out = proxy ? address("pull") : xstrdup(in);
-    size_t bytes = load->records * load->bytes;
+    size_t bytes = load->records * load->bytes, len = (size_t)pullers * sizeof(atomic_uint_fast64_t);
+    atomic_uint_fast64_t *done = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (done == MAP_FAILED)
+        die("mmap");
     if (spawn() == 0)
         push(in, load);
     if (proxy && spawn() == 0)
         stand_between(in, out, bytes);
-    void *context = zmq_ctx_new(), *pull = plain_socket(context, ZMQ_PULL, out, true, bytes);
-    double rate = pull_for_a_while(pull, load, reads);
+    for (int i = 0; i < pullers; i++)
+        if (spawn() == 0)
+            pull(out, !proxy, bytes, reads, &done[i]);
+    while (sum(done, pullers) == 0)
+        usleep(1000);
+    double start = stage_clock();
+    uint64_t before = sum(done, pullers);
+    usleep((useconds_t)(1e6 * seconds));
+    uint64_t after = sum(done, pullers);
+    double rate = (double)(after - before) * load->records / (stage_clock() - start);
     kill_children();
-    zmq_close(pull);
-    zmq_ctx_term(context);
+    munmap(done, len);
     free(in);
     free(out);
     return rate;
@@ -351,12 +368,12 @@ static double plainly(const struct load *load, bool proxy, bool reads)
 
 static double through_push(const struct load *load, int reads)
 {
-    return plainly(load, false, reads);
+    return plainly(load, false, 1, reads);
 }
 
-static double through_proxy(const struct load *load, int reads)
+static double through_proxy(const struct load *load, int pullers)
 {
-    return plainly(load, true, reads);
+    return plainly(load, true, pullers, true);
 }
 
 static int ascending(const void *a, const void *b)
@@ -380,11 +397,14 @@ static void compete(const struct load *load)
         {"PUSH/PULL", through_push, 1, 1, {0}},
         {"link", through_link, 1, 1, {0}},
         {"link between stages", between_stages, 1, 1, {0}},
-        {"PUSH/PULL, proxy", through_proxy, 1, 4, {0}},
+        {"proxy, 1 worker", through_proxy, 1, 4, {0}},
         {"queue, 1 worker", through_queue, 1, 4, {0}},
-        {"queue, 2 workers", through_queue, 2, 4, {0}},
-        {"queue, 4 workers", through_queue, 4, 4, {0}},
-        {"queue, 8 workers", through_queue, 8, 4, {0}},
+        {"proxy, 2 workers", through_proxy, 2, 6, {0}},
+        {"queue, 2 workers", through_queue, 2, 6, {0}},
+        {"proxy, 4 workers", through_proxy, 4, 8, {0}},
+        {"queue, 4 workers", through_queue, 4, 8, {0}},
+        {"proxy, 8 workers", through_proxy, 8, 10, {0}},
+        {"queue, 8 workers", through_queue, 8, 10, {0}},
     };
     const size_t count = sizeof all / sizeof *all;
     for (int round = 0; round < ROUNDS; round++)
