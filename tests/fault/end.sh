@@ -30,12 +30,18 @@ put_down() { # PIECE
     wait "${pids[$1]}" 2>/dev/null
 }
 
-# All is stored, the store is away, and the only worker dies with what it knows.
+# All is stored, the store is away, and the only worker dies with what it knows. Of another chain the worker alone is left.
 start store; start source; start worker
 for piece in source worker store; do ends $piece 20 || fail "the first run: $piece"; done
 start source; start worker
+"$trouble" --in text:/dev/null --out "bind+ipc://$work/3" 2>other.log &
+other=$!
+"$trouble" --in "ipc://$work/3" --out "ipc://$work/4" 2>late.log &
+late=$!
 nap 1500
 put_down worker
+kill -9 $other
+wait $other 2>/dev/null
 for ((i = 0; i < 20; i++)); do
     lives source || fail "the source left before the store knew of the end"
     ! grep -q waiting source.log || break
@@ -44,6 +50,7 @@ done
 grep -q 'has confirmed the end.*waiting' source.log || fail "the source does not say what it waits for"
 start store; start worker
 for piece in store worker source; do ends $piece 20 || fail "after one more worker: $piece"; done
+wait $late || fail "a worker whose both neighbours have left: $?"
 check_store "$digest" "one more worker"
 
 kills=0 moment=400
