@@ -10,12 +10,16 @@
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define MAX_SIDE 2048
 #define MAX_WIDTH 16384
 #define MAX_CONTEXT 4096
 #define MAX_VOCAB (1 << 20)
 #define LONGEST 8 /* times the short side */
+
+static const float mean[3] = {0.48145466f, 0.4578275f, 0.40821073f};
+static const float deviation[3] = {0.26862954f, 0.26130258f, 0.27577711f};
 
 static bool in_range(int value, int most)
 {
@@ -81,6 +85,7 @@ int clip_build(struct clip **out, const struct kernels *k, const struct clip_con
     c->config = *config;
     c->batch = batch;
     c->train = train;
+    c->pass = k->batches ? batch : 1;
     c->image = (struct clip_tower){.width = config->vision_width,
                                    .layers = config->vision_layers,
                                    .heads = config->vision_heads,
@@ -101,8 +106,7 @@ int clip_build(struct clip **out, const struct kernels *k, const struct clip_con
 static void layout(void *self, struct arena *a)
 {
     struct clip *c = self;
-    /* Without training, pictures and texts pass through the towers one by one. */
-    int together = c->train ? c->batch : 1;
+    int together = c->train ? c->batch : c->pass;
     size_t n = (size_t)together, side = (size_t)c->config.side, patch = (size_t)c->config.patch;
     size_t states = n * (size_t)c->image.states, patches = states - n, width = (size_t)c->image.width;
     clip_tower_layout(&c->image, a, together, c->train);
@@ -125,7 +129,7 @@ static void layout(void *self, struct arena *a)
 /* Ids that never change: where an image state comes from, whose state is the feature's. */
 static void set_ids(struct clip *c)
 {
-    int n = c->train ? c->batch : 1, states = c->image.states;
+    int n = c->train ? c->batch : c->pass, states = c->image.states;
     size_t rows = (size_t)n * (size_t)states;
     int32_t *patch = xmalloc(rows * sizeof *patch), *class = xmalloc(rows * sizeof *class);
     int32_t *first = xmalloc((size_t)n * sizeof *first);
@@ -149,6 +153,7 @@ int clip_alloc(struct clip *c)
     if (params_alloc(&c->params, c->k, c->train) != 0 || arena_build(&c->arena, c->k, layout, c) != 0)
         return err_wrap("CLIP of widths %d and %d for a batch of %d", c->image.width, c->text.width, c->batch);
     set_ids(c);
+    c->k->fill(c->pictures, 0, (size_t)(c->train ? c->batch : c->pass) * clip_picture(c));
     return c->train ? clip_join(c, comm_alone(), c->batch) : 0;
 }
 
@@ -192,10 +197,8 @@ float clip_logit_scale(const struct clip *c)
 }
 
 /* torchvision's Resize and CenterCrop: the long side is rounded down, half a pixel of offset to the even one. */
-void clip_preprocess(const struct image *im, int side, float *out)
+void clip_square(const struct image *im, int side, uint8_t *out)
 {
-    static const float mean[3] = {0.48145466f, 0.4578275f, 0.40821073f};
-    static const float deviation[3] = {0.26862954f, 0.26130258f, 0.27577711f};
     struct image cut = {0}, resized, square;
     int shorter = im->width < im->height ? im->width : im->height;
     /* Only the centre is seen, but a long thin picture resized as a whole would take gigabytes. */
@@ -208,20 +211,31 @@ void clip_preprocess(const struct image *im, int side, float *out)
     int width = (int)((int64_t)side * im->width / shorter), height = (int)((int64_t)side * im->height / shorter);
     image_resize_bicubic(im, width, height, &resized);
     image_crop(&resized, (int)rint((width - side) / 2.0), (int)rint((height - side) / 2.0), side, side, &square);
-    for (int i = 0; i < side * side; i++) {
-        for (int c = 0; c < 3; c++)
-            out[i * 3 + c] = ((float)square.rgb[i * 3 + c] / 255 - mean[c]) / deviation[c];
-    }
+    memcpy(out, square.rgb, (size_t)side * (size_t)side * 3);
     image_free(&square);
     image_free(&resized);
     image_free(&cut);
 }
 
-void clip_image_forward(struct clip *c, const float *pictures, int n)
+void clip_preprocess(const struct image *im, int side, float *out)
+{
+    size_t values = (size_t)side * (size_t)side * 3;
+    uint8_t *square = xmalloc(values);
+    clip_square(im, side, square);
+    for (size_t i = 0; i < values; i++)
+        out[i] = ((float)square[i] / 255 - mean[i % 3]) / deviation[i % 3];
+    free(square);
+}
+
+size_t clip_picture(const struct clip *c)
+{
+    return (size_t)c->config.side * (size_t)c->config.side * 3;
+}
+
+void clip_image_forward(struct clip *c, int n)
 {
     const struct kernels *k = c->k;
     int side = c->config.side, patch = c->config.patch, width = c->image.width, states = c->image.states;
-    k->upload(c->pictures, pictures, (size_t)n * (size_t)side * (size_t)side * 3);
     k->patches(c->patches, c->pictures, n, side, side, 3, patch);
     k->linear(c->patch_states, c->patches, param_value(&c->params, c->conv1), tensor_none(), n * (states - 1),
               3 * patch * patch, width);
@@ -256,20 +270,48 @@ void clip_text_forward(struct clip *c, const int32_t *text, int n)
     clip_tower_forward(&c->text, &c->params, n);
 }
 
+/* Sequences of the pass that begins with the i-th of n. */
+static size_t pass_of(const struct clip *c, int i, int n)
+{
+    return (size_t)(n - i < c->pass ? n - i : c->pass);
+}
+
+/* Puts the features of sequences i, i + 1 ... of n, which have just passed through tower t, to their place. */
+static void download_features(struct clip *c, const struct clip_tower *t, int i, int n, bool normalise, float *features)
+{
+    size_t embed = (size_t)c->config.embed;
+    c->k->download(features + (size_t)i * embed, normalise ? t->unit : t->features, pass_of(c, i, n) * embed);
+}
+
 void clip_image_features(struct clip *c, const float *pictures, int n, bool normalise, float *features)
 {
-    size_t in = (size_t)c->config.side * (size_t)c->config.side * 3, embed = (size_t)c->config.embed;
-    for (size_t i = 0; i < (size_t)n; i++) {
-        clip_image_forward(c, pictures + i * in, 1);
-        c->k->download(features + i * embed, normalise ? c->image.unit : c->image.features, embed);
+    for (int i = 0; i < n; i += c->pass) {
+        c->k->upload(c->pictures, pictures + (size_t)i * clip_picture(c), pass_of(c, i, n) * clip_picture(c));
+        clip_image_forward(c, c->pass);
+        download_features(c, &c->image, i, n, normalise, features);
+    }
+}
+
+void clip_square_features(struct clip *c, const uint8_t *squares, int n, bool normalise, float *features)
+{
+    const float scale[] = {1 / deviation[0], 1 / deviation[1], 1 / deviation[2]};
+    const float offset[] = {-mean[0] / deviation[0], -mean[1] / deviation[1], -mean[2] / deviation[2]};
+    for (int i = 0; i < n; i += c->pass) {
+        c->k->upload_pixels(c->pictures, squares + (size_t)i * clip_picture(c), pass_of(c, i, n) * clip_picture(c) / 3,
+                            scale, offset);
+        clip_image_forward(c, c->pass);
+        download_features(c, &c->image, i, n, normalise, features);
     }
 }
 
 void clip_text_features(struct clip *c, const int32_t *text, int n, bool normalise, float *features)
 {
-    size_t context = (size_t)c->config.context, embed = (size_t)c->config.embed;
-    for (size_t i = 0; i < (size_t)n; i++) {
-        clip_text_forward(c, text + i * context, 1);
-        c->k->download(features + i * embed, normalise ? c->text.unit : c->text.features, embed);
+    size_t context = (size_t)c->config.context;
+    int32_t *whole = xcalloc((size_t)c->pass * context, sizeof *whole);
+    for (int i = 0; i < n; i += c->pass) {
+        memcpy(whole, text + (size_t)i * context, pass_of(c, i, n) * context * sizeof *whole);
+        clip_text_forward(c, whole, c->pass);
+        download_features(c, &c->text, i, n, normalise, features);
     }
+    free(whole);
 }

@@ -29,14 +29,17 @@ int clip_open_weights(struct clip **c, const struct kernels *k, const struct wei
                       int heads_vision, int heads_text, int batch);
 int clip_save(const struct clip *c, struct tensor slab, const char *path);
 
-/* RGB to the tower's input [side, side, 3] (host floats): bicubic short side to `side` (Pillow's, antialiased), centre
- * crop, mean and deviation. */
+/* What the tower sees of a picture, [side, side, 3]: bicubic short side to `side` (Pillow's, antialiased), centre crop.
+ * clip_preprocess: its input, which is that less the mean, by the deviation (host floats). */
+void clip_square(const struct image *im, int side, uint8_t *out);
 void clip_preprocess(const struct image *im, int side, float *out);
 
-/* Features on the host, [n, embed]; `normalise`: to unit length. n <= batch. A text's feature is its end token's state:
- * the position of the first largest id, as OpenAI's code takes it (the end token is the last of the vocabulary). Ids
- * are 0 .. vocab - 1. Pictures and texts go through one by one, so a feature does not depend on its neighbours. */
+/* Features on the host, [n, embed], of what clip_preprocess or clip_square gave; `normalise`: to unit length. n <=
+ * batch. A text's feature is its end token's state: the position of the first largest id, as OpenAI's code takes it
+ * (the end token is the last of the vocabulary). Ids are 0 .. vocab - 1. Pictures and texts go through one by one on a
+ * CPU, `batch` at a time on a device, however few they are: so a feature does not depend on its neighbours. */
 void clip_image_features(struct clip *c, const float *pictures, int n, bool normalise, float *features);
+void clip_square_features(struct clip *c, const uint8_t *squares, int n, bool normalise, float *features);
 void clip_text_features(struct clip *c, const int32_t *text, int n, bool normalise, float *features);
 float clip_logit_scale(const struct clip *c); /* exp(logit_scale) */
 

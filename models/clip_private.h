@@ -45,6 +45,7 @@ struct clip {
     struct clip_config config;
     struct params params;
     int batch;
+    int pass; /* sequences that go through a tower at once, but in training */
     bool train;
     struct clip_tower image, text;
     struct arena arena;
@@ -72,8 +73,11 @@ void clip_tower_forward(struct clip_tower *t, const struct params *p, int n);
 /* From dunit to dstate, the gradient of state[0]; weights' gradients += . */
 void clip_tower_backward(struct clip_tower *t, const struct params *p, int n);
 
-/* Uploads and runs a tower up to its features, n sequences at once. */
-void clip_image_forward(struct clip *c, const float *pictures, int n);
+size_t clip_picture(const struct clip *c); /* values of a picture */
+
+/* Run a tower up to its features, n sequences at once: the image tower of what is in c->pictures, the text tower of
+ * host ids. */
+void clip_image_forward(struct clip *c, int n);
 void clip_text_forward(struct clip *c, const int32_t *text, int n);
 
 /* From the towers' units of n own pairs to their gradients, the scale's, and what clip_train gives. 0 or -1. */

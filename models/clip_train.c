@@ -36,7 +36,8 @@ static void text_backward(struct clip *c, int n)
 int clip_train(struct clip *c, const float *pictures, const int32_t *text, int n, float *loss, int *correct)
 {
     assert(c->train && n <= c->batch);
-    clip_image_forward(c, pictures, n);
+    c->k->upload(c->pictures, pictures, (size_t)n * clip_picture(c));
+    clip_image_forward(c, n);
     clip_text_forward(c, text, n);
     if (clip_contrast(c, n, loss, correct))
         return -1;

@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BATCH 16 /* pictures scored together; always so many, so that a score does not depend on its neighbours */
+#define BATCH 64 /* pictures scored together, whose files are decoded by all cores */
 
 enum { KEY_CLIP = 256, KEY_VOCAB, KEY_TOP, KEY_PAGE, KEY_TITLE, KEY_TRUTH, KEY_COLUMNS, KEY_DEVICE };
 
@@ -30,7 +30,7 @@ struct rerank {
     struct ints ids;
     int32_t *text;       /* [context] */
     float *text_feature; /* [embed] */
-    float *pixels;       /* [BATCH, side, side, 3] */
+    uint8_t *squares;    /* [BATCH, side, side, 3] */
     float *features;     /* [BATCH, embed] */
     struct record *best; /* [top + BATCH]: the best so far, sorted, then the pending ones */
     int kept, pending;
@@ -119,7 +119,7 @@ static int start(void *self, struct stage_output *out)
     s->worker = bpe_worker_new(s->bpe);
     s->text = xmalloc((size_t)c->context * sizeof *s->text);
     s->text_feature = xmalloc((size_t)c->embed * sizeof *s->text_feature);
-    s->pixels = xcalloc((size_t)BATCH * c->side * c->side * 3, sizeof *s->pixels);
+    s->squares = xmalloc((size_t)BATCH * c->side * c->side * 3);
     s->features = xmalloc((size_t)BATCH * (size_t)c->embed * sizeof *s->features);
     s->best = xcalloc((size_t)s->top + BATCH, sizeof *s->best);
     const char *uri = stage_output_uri(out);
@@ -138,24 +138,64 @@ static int by_score(const void *a, const void *b)
     return (x->candidate > y->candidate) - (x->candidate < y->candidate);
 }
 
-/* Scores the pending candidates and merges them into the best. */
-static void score_pending(struct rerank *s)
+static void see(struct rerank *s, int i)
+{
+    struct record *r = &s->best[s->kept + i];
+    struct image im;
+    int side = clip_config(s->clip)->side;
+    if (!record_has(r, FIELD_IMAGE)) {
+        record_reject(r, "image: none");
+    } else if (image_decode(&im, r->image.data, r->image.len, 0, 1)) {
+        record_reject(r, "image: %s", err_text());
+    } else {
+        clip_square(&im, side, s->squares + (size_t)i * side * side * 3);
+        image_free(&im);
+    }
+}
+
+/* Decodes the pending candidates; those that are no pictures leave as rejects. */
+static int see_pending(struct rerank *s, struct stage_output *out)
+{
+    size_t square = (size_t)clip_config(s->clip)->side * (size_t)clip_config(s->clip)->side * 3;
+    int seen = 0;
+#pragma omp parallel for schedule(dynamic)
+    for (int i = 0; i < s->pending; i++)
+        see(s, i);
+    for (int i = 0; i < s->pending; i++) {
+        struct record *r = &s->best[s->kept + i], *to = &s->best[s->kept + seen], swap = *to;
+        if (record_has(r, FIELD_REJECT)) {
+            if (stage_emit(out, r))
+                return -1;
+            continue;
+        }
+        memmove(s->squares + (size_t)seen++ * square, s->squares + (size_t)i * square, square);
+        *to = *r;
+        *r = swap;
+    }
+    s->pending = seen;
+    return 0;
+}
+
+/* Scores the pending candidates and merges them into the best. 0 or -1. */
+static int score_pending(struct rerank *s, struct stage_output *out)
 {
     const struct clip_config *c = clip_config(s->clip);
-    if (!s->pending)
-        return;
-    clip_image_features(s->clip, s->pixels, BATCH, true, s->features);
+    double scale = clip_logit_scale(s->clip);
+    if (see_pending(s, out))
+        return -1;
+    clip_square_features(s->clip, s->squares, s->pending, true, s->features);
     for (int i = 0; i < s->pending; i++) {
         double cosine = 0;
         for (int j = 0; j < c->embed; j++)
             cosine += (double)s->features[i * c->embed + j] * s->text_feature[j];
-        record_set_number(&s->best[s->kept + i], FIELD_SCORE, cosine * clip_logit_scale(s->clip));
+        record_set_number(&s->best[s->kept + i], FIELD_SCORE, cosine * scale);
     }
     s->kept += s->pending;
     s->pending = 0;
     qsort(s->best, (size_t)s->kept, sizeof *s->best, by_score);
     if (s->kept > s->top)
         s->kept = (int)s->top;
+    return 0;
 }
 
 static int page_group(struct rerank *s)
@@ -175,11 +215,12 @@ static int end_group(struct rerank *s, struct stage_output *out)
 {
     if (!s->open)
         return 0;
-    score_pending(s);
+    if (score_pending(s, out))
+        return -1;
     for (int i = 0; i < s->kept; i++)
         if (stage_emit(out, &s->best[i]))
             return -1;
-    int rc = s->page ? page_group(s) : 0;
+    int rc = s->page && s->kept ? page_group(s) : 0;
     s->kept = 0;
     s->open = false;
     return rc;
@@ -198,29 +239,13 @@ static void begin_group(struct rerank *s, const struct record *r)
 static int process(void *self, struct record *r, struct stage_output *out)
 {
     struct rerank *s = self;
-    struct image im;
-    if (!record_has(r, FIELD_IMAGE)) {
-        record_reject(r, "image: none");
-        return stage_emit(out, r);
-    }
-    if (image_decode(&im, r->image.data, r->image.len, 0, 1)) {
-        record_reject(r, "image: %s", err_text());
-        return stage_emit(out, r);
-    }
-    if (s->open && (by_caption(&s->group, r) || r->candidate <= s->group.candidate) && end_group(s, out)) {
-        image_free(&im);
+    if (s->open && (by_caption(&s->group, r) || r->candidate <= s->group.candidate) && end_group(s, out))
         return -1;
-    }
     if (!s->open)
         begin_group(s, r);
     s->group.candidate = r->candidate;
-    int side = clip_config(s->clip)->side;
-    clip_preprocess(&im, side, s->pixels + (size_t)s->pending * side * side * 3);
-    image_free(&im);
     record_copy(&s->best[s->kept + s->pending++], r);
-    if (s->pending == BATCH)
-        score_pending(s);
-    return 0;
+    return s->pending == BATCH ? score_pending(s, out) : 0;
 }
 
 static int finish(void *self, struct stage_output *out)
@@ -244,7 +269,7 @@ static void close_rerank(void *self)
     free(s->ids.data);
     free(s->text);
     free(s->text_feature);
-    free(s->pixels);
+    free(s->squares);
     free(s->features);
     free(s->best);
     free(s->truths);

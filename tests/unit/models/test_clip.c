@@ -213,6 +213,43 @@ static void save_and_open(const struct kernels *k)
 }
 EACH_TABLE(save_and_open)
 
+/* A table that likes batches is given whole ones, and pictures may be bytes: the same features, wherever they stand. */
+static void test_batches(void **state)
+{
+    (void)state;
+    struct kernels k = *kernels_plain();
+    struct tiny t;
+    struct clip *c;
+    float each[TINY_N * 7], got[TINY_N * 7], near[TINY_N * 7];
+    uint8_t squares[TINY_N * TINY_VALUES];
+    float *pictures = xmalloc(sizeof squares * sizeof *pictures);
+    k.batches = true;
+    tiny_new(&t, kernels_plain());
+    assert_int_equal(clip_new(&c, &k, &tiny_config, TINY_N, false), 0);
+    k.copy(clip_params(c)->values, clip_params(t.c)->values, clip_params(c)->total);
+    for (uint32_t i = 0; i < sizeof squares; i++)
+        squares[i] = (uint8_t)(i * 2654435761u >> 11);
+    for (int i = 0; i < TINY_N; i++)
+        clip_preprocess(&(struct image){tiny_config.side, tiny_config.side, squares + i * TINY_VALUES},
+                        tiny_config.side, pictures + i * TINY_VALUES);
+    for (int i = 0; i < TINY_N; i++)
+        clip_image_features(t.c, pictures + i * TINY_VALUES, 1, true, each + (size_t)i * 7);
+    for (int n = TINY_N; n > 0; n--) {
+        clip_image_features(c, pictures, n, true, got);
+        assert_memory_equal(got, each, (size_t)n * 7 * sizeof *got);
+        clip_square_features(c, squares, n, true, near);
+        check_close("features of bytes", near, each, (size_t)n * 7, 1e-5);
+    }
+    clip_text_features(t.c, t.text, TINY_N, false, each);
+    for (int n = 1; n <= TINY_N; n++) {
+        clip_text_features(c, t.text, n, false, got);
+        assert_memory_equal(got, each, (size_t)n * 7 * sizeof *got);
+    }
+    free(pictures);
+    clip_free(&c);
+    clip_free(&t.c);
+}
+
 /* What follows the end token must not matter, be it another end token. */
 static void text_is_causal(const struct kernels *k)
 {
@@ -325,10 +362,12 @@ static void refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        UNIT_EACH_TABLE(golden_layouts), UNIT_EACH_TABLE(golden_containers), UNIT_EACH_TABLE(golden_training),
-        UNIT_EACH_TABLE(slopes),         UNIT_EACH_TABLE(initial_values),    UNIT_EACH_TABLE(save_and_open),
-        UNIT_EACH_TABLE(text_is_causal), UNIT_EACH_TABLE(learns_pairs),      cmocka_unit_test(golden_preprocess),
-        cmocka_unit_test(odd_shapes),    cmocka_unit_test(refusals),
+        UNIT_EACH_TABLE(golden_layouts),  UNIT_EACH_TABLE(golden_containers),
+        UNIT_EACH_TABLE(golden_training), UNIT_EACH_TABLE(slopes),
+        UNIT_EACH_TABLE(initial_values),  UNIT_EACH_TABLE(save_and_open),
+        cmocka_unit_test(test_batches),   UNIT_EACH_TABLE(text_is_causal),
+        UNIT_EACH_TABLE(learns_pairs),    cmocka_unit_test(golden_preprocess),
+        cmocka_unit_test(odd_shapes),     cmocka_unit_test(refusals),
     };
     kernels_set_threads(1);
     return cmocka_run_group_tests(tests, NULL, NULL);
