@@ -4,7 +4,8 @@
  *   echo 'an armchair in the shape of an avocado' | atelier-sampler --in text:- -n 512 --model runs/prior --out dir:out
  *
  * A candidate is a function of the model, the caption, the seed and its number alone: other captions, the number of
- * candidates and of threads change nothing. Candidate c of record i has id i * n + c; of a rejected record there are as
+ * candidates and of threads change nothing. (On a device the order of sums goes by --batch, whose default goes by the
+ * number of candidates.) Candidate c of record i has id i * n + c; of a rejected record there are as
  * many rejects, so that all ids are there.
  */
 #include "common/err.h"
@@ -19,6 +20,8 @@
 #include <string.h>
 
 #define PRIME_LIMIT (256u << 20) /* bytes of the picture given to --prime */
+
+enum { CPU_BATCH = 16, DEVICE_BATCH = 512 /* the most by default: then caches are read as long as weights */ };
 
 enum {
     KEY_MODEL = 256,
@@ -46,6 +49,8 @@ struct sampler {
     struct bpe_worker *worker;
     struct ints ids;
     int32_t *text, *codes, *primed; /* [T], [n, G * G], [G * G] */
+    uint8_t *pictures;              /* [dvae_batch, side, side, 3] */
+    struct buf *files;              /* [dvae_batch]: the same as PNG */
 };
 
 static int set_option(void *self, int key, const char *arg)
@@ -91,7 +96,10 @@ static int open_models(struct sampler *s, const struct kernels *k)
     char *prior = model_path(s->model);
     char *vocab = s->vocab ? xstrdup(s->vocab) : model_companion(s->model, "vocab.json");
     char *dvae = s->dvae_path ? model_path(s->dvae_path) : model_companion(s->model, "dvae.safetensors");
-    int rc = prior_open(&s->prior, k, prior, 1) || bpe_open(&s->bpe, vocab) || dvae_open(&s->dvae, k, dvae, NULL, 0, 1);
+    /* Of 16 bits fp16 is nearer to what the decoder draws in fp32, and bf16 holds whatever a prior was trained to. */
+    const struct kernels *fine = kernels_open(s->device, F16);
+    int rc = !fine || prior_open(&s->prior, k, prior, 1) || bpe_open(&s->bpe, vocab) ||
+             dvae_open(&s->dvae, fine, dvae, NULL, 0, 0);
     const struct prior_config *c = rc ? NULL : prior_config(s->prior);
     if (c && c->text_vocab != bpe_vocab(s->bpe))
         rc = err_set(ERR_DATA, "%s has %d tokens, %s was trained with %d", vocab, bpe_vocab(s->bpe), prior,
@@ -126,6 +134,27 @@ static int open_prime(struct sampler *s)
     return rc ? -1 : 0;
 }
 
+static size_t picture_bytes(const struct sampler *s)
+{
+    return (size_t)dvae_side(s->dvae) * (size_t)dvae_side(s->dvae) * 3;
+}
+
+/* Memory for as many candidates together as was asked for; by default in equal rounds, on a device as few as there is
+ * memory for. */
+static int open_caches(struct sampler *s, const struct kernels *k)
+{
+    if (s->batch)
+        return prior_sampler_new(&s->caches, s->prior, (int)s->batch) ? err_wrap("--batch %d", (int)s->batch) : 0;
+    if (!k->batches)
+        return prior_sampler_new(&s->caches, s->prior, CPU_BATCH);
+    for (int64_t most = DEVICE_BATCH; most > 0; most /= 2) {
+        int64_t rounds = (s->n + most - 1) / most;
+        if (prior_sampler_new(&s->caches, s->prior, (int)((s->n + rounds - 1) / rounds)) == 0)
+            return 0;
+    }
+    return -1;
+}
+
 static int start(void *self, struct stage_output *out)
 {
     struct sampler *s = self;
@@ -136,12 +165,14 @@ static int start(void *self, struct stage_output *out)
         return err_set(ERR_USAGE, "--prime-rows %lld needs --prime FILE, the picture that they are of",
                        (long long)s->prime_rows);
     const struct kernels *k = kernels_open(s->device, BF16);
-    if (!k || open_models(s, k) || prior_sampler_new(&s->caches, s->prior, (int)s->batch))
+    if (!k || open_models(s, k) || open_caches(s, k))
         return -1;
     const struct prior_config *c = prior_config(s->prior);
     s->worker = bpe_worker_new(s->bpe);
     s->text = xmalloc((size_t)c->text_len * sizeof *s->text);
     s->codes = xmalloc((size_t)s->n * (size_t)(c->grid * c->grid) * sizeof *s->codes);
+    s->pictures = xmalloc((size_t)dvae_batch(s->dvae) * picture_bytes(s));
+    s->files = xcalloc((size_t)dvae_batch(s->dvae), sizeof *s->files);
     if (s->prime_rows < 0)
         s->prime_rows = c->grid / 2;
     return s->prime ? open_prime(s) : 0;
@@ -156,29 +187,34 @@ static uint64_t hash(const struct buf *text)
     return h;
 }
 
-static int emit_candidate(struct sampler *s, struct record *r, uint64_t id, int64_t c, struct stage_output *out)
+static int emit_candidate(struct sampler *s, struct record *r, uint64_t id, int64_t c, const struct buf *file,
+                          struct stage_output *out)
 {
-    int side = dvae_side(s->dvae);
     size_t codes = (size_t)dvae_grid(s->dvae) * (size_t)dvae_grid(s->dvae);
-    struct image im;
-    struct buf png = {0};
-    image_alloc(&im, side, side);
-    dvae_decode(s->dvae, s->codes + (size_t)c * codes, 1, im.rgb);
-    int rc = image_encode_png(&im, &png);
-    if (!rc) {
-        record_set_u64(r, FIELD_ID, id * (uint64_t)s->n + (uint64_t)c);
-        record_set_number(r, FIELD_CANDIDATE, (double)c);
-        record_set_u64(r, FIELD_SEED, (uint64_t)s->seed);
-        record_set_string(r, FIELD_IMAGE, png.data, png.len);
-        record_set_number(r, FIELD_WIDTH, side);
-        record_set_number(r, FIELD_HEIGHT, side);
-        record_set_ints(r, FIELD_CODES, s->codes + (size_t)c * codes, codes);
-        record_set_number(r, FIELD_GRID, dvae_grid(s->dvae));
-        rc = stage_emit(out, r);
+    record_set_u64(r, FIELD_ID, id * (uint64_t)s->n + (uint64_t)c);
+    record_set_number(r, FIELD_CANDIDATE, (double)c);
+    record_set_u64(r, FIELD_SEED, (uint64_t)s->seed);
+    record_set_string(r, FIELD_IMAGE, file->data, file->len);
+    record_set_number(r, FIELD_WIDTH, dvae_side(s->dvae));
+    record_set_number(r, FIELD_HEIGHT, dvae_side(s->dvae));
+    record_set_ints(r, FIELD_CODES, s->codes + (size_t)c * codes, codes);
+    record_set_number(r, FIELD_GRID, dvae_grid(s->dvae));
+    return stage_emit(out, r);
+}
+
+/* The pictures of `count` candidates from the first on, as many as the dVAE takes at once, as PNG files. */
+static int draw_files(struct sampler *s, int64_t first, int count)
+{
+    size_t codes = (size_t)dvae_grid(s->dvae) * (size_t)dvae_grid(s->dvae);
+    int failed = 0, side = dvae_side(s->dvae);
+    dvae_decode(s->dvae, s->codes + (size_t)first * codes, count, s->pictures);
+#pragma omp parallel for schedule(dynamic) reduction(+ : failed)
+    for (int i = 0; i < count; i++) {
+        const struct image im = {side, side, s->pictures + (size_t)i * picture_bytes(s)};
+        s->files[i].len = 0;
+        failed += image_encode_png(&im, &s->files[i]) != 0;
     }
-    buf_free(&png);
-    image_free(&im);
-    return rc;
+    return failed ? err_set(ERR_AGAIN, "%d pictures could not be made PNG files", failed) : 0;
 }
 
 static int process(void *self, struct record *r, struct stage_output *out)
@@ -201,9 +237,14 @@ static int process(void *self, struct record *r, struct stage_output *out)
     };
     if (prior_sample(s->caches, s->text, (int)s->n, &d, s->codes, NULL, stage_tick))
         return -1;
-    for (int64_t i = 0; i < s->n; i++)
-        if (emit_candidate(s, r, id, i, out))
+    for (int64_t i = 0, batch = dvae_batch(s->dvae); i < s->n; i += batch) {
+        int count = (int)(s->n - i < batch ? s->n - i : batch);
+        if (draw_files(s, i, count))
             return -1;
+        for (int j = 0; j < count; j++)
+            if (emit_candidate(s, r, id, i + j, &s->files[j], out))
+                return -1;
+    }
     return 0;
 }
 
@@ -224,6 +265,10 @@ static void close_sampler(void *self)
     struct sampler *s = self;
     prior_sampler_free(&s->caches);
     prior_free(&s->prior);
+    for (int i = 0; s->files && i < dvae_batch(s->dvae); i++)
+        buf_free(&s->files[i]);
+    free(s->files);
+    free(s->pictures);
     dvae_free(&s->dvae);
     bpe_worker_free(&s->worker);
     bpe_free(&s->bpe);
@@ -238,7 +283,8 @@ static const struct argp_option options[] = {
     {"vocab", KEY_VOCAB, "FILE", 0, "Its vocabulary (default: vocab.json beside the model)", 0},
     {"dvae", KEY_DVAE, "FILE", 0, "Its dVAE (default: dvae.safetensors beside the model)", 0},
     {"candidates", 'n', "N", 0, "Candidates a caption (default 16)", 0},
-    {"batch", KEY_BATCH, "N", 0, "Candidates computed together (default 16)", 0},
+    {"batch", KEY_BATCH, "N", 0,
+     "Candidates computed together (default 16; on a GPU as many as memory allows, up to 512)", 0},
     {"device", KEY_DEVICE, "NAME", 0, "Where to compute: cpu (default), cuda, cuda:N, or auto", 0},
     {"temperature", KEY_TEMPERATURE, "X", 0, "Default 1; 0 takes the most probable code each time", 0},
     {"top-k", KEY_TOP_K, "K", 0, "Draw from the K most probable codes (default 0: all)", 0},
@@ -263,7 +309,6 @@ int main(int argc, char **argv)
         .pass = pass,
         .close = close_sampler,
     };
-    struct sampler s = {
-        .device = "cpu", .n = 16, .batch = 16, .temperature = 1, .top_p = 1, .guidance = 1, .prime_rows = -1};
+    struct sampler s = {.device = "cpu", .n = 16, .temperature = 1, .top_p = 1, .guidance = 1, .prime_rows = -1};
     return stage_main(&stage, &s, argc, argv);
 }
