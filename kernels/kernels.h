@@ -102,7 +102,6 @@ struct kernels {
     const char *name;   /* "plain", "avx2", "avx512", "cuda" */
     enum dtype compute; /* of matrices, their gradients and states: F32, BF16 or F16 */
     bool batches;       /* one large call is faster than many small ones */
-    size_t workspace;   /* bytes that the operations themselves take up, beside what is allocated */
 
     /* Memory. alloc gives 64-byte aligned memory of `count` elements, undefined; NULL with err_set when there is none.
      * The host's values are float, or int32_t for I32: upload and download convert to and from the tensor's type. copy

@@ -2,6 +2,7 @@
  * The table that only counts memory: what a model would take up on a device, before it is tried.
  */
 #include "kernels/plan.h"
+#include "kernels/cuda/library.h"
 #include <string.h>
 
 #define PLACE ((void *)64) /* never looked at */
@@ -72,4 +73,9 @@ const struct kernels *plan_begin(enum dtype compute)
 size_t plan_bytes(void)
 {
     return bytes;
+}
+
+size_t plan_workspace(size_t scratch)
+{
+    return CUDA_OWN_BYTES + cuda_scratch_room(scratch);
 }

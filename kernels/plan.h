@@ -11,5 +11,7 @@
 const struct kernels *plan_begin(enum dtype compute);
 /* Bytes allocated since; what was freed still counts. */
 size_t plan_bytes(void);
+/* What the operations take up on a device themselves, where one needs `scratch` bytes at most. */
+size_t plan_workspace(size_t scratch);
 
 #endif

@@ -290,3 +290,10 @@ const struct prior_config *prior_config(const struct prior *p)
 {
     return &p->config;
 }
+
+size_t prior_logits(const struct prior *p)
+{
+    size_t text = (size_t)p->text.chunk * (size_t)p->text.classes;
+    size_t image = (size_t)p->image.chunk * (size_t)p->image.classes;
+    return text > image ? text : image;
+}

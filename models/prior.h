@@ -26,6 +26,7 @@ int prior_new(struct prior **p, const struct kernels *k, const struct prior_conf
 void prior_free(struct prior **p);
 struct params *prior_params(struct prior *p);
 const struct prior_config *prior_config(const struct prior *p);
+size_t prior_logits(const struct prior *p); /* how many exist at one time */
 /* The configuration comes from the file's metadata; every size is checked against its tensors before anything is
  * allocated. prior_open_weights: from a file that is loaded already, where tensors are called `prefix` + name. 0 or -1.
  */

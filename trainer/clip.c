@@ -39,7 +39,9 @@ static int open_clip(struct trainer *t)
     if ((uint64_t)s->batch > dataset_count(t->data))
         log_warn("--batch %" PRId64 ", but %s has %" PRIu64 " records: pictures are told from themselves", s->batch,
                  s->data, dataset_count(t->data));
-    t->columns[PIXELS] = (size_t)s->side * (size_t)s->side * 3 * sizeof(float);
+    size_t values = (size_t)s->side * (size_t)s->side * 3;
+    t->scratch = t->k->compute == F32 ? 0 : (size_t)own * values * dtype_size(t->k->compute);
+    t->columns[PIXELS] = values * sizeof(float);
     t->columns[TEXT] = (size_t)s->context * sizeof(int32_t);
     return 0;
 }

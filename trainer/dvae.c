@@ -48,6 +48,21 @@ static int read_shown(struct trainer *t, int most)
     return rc < 0 ? -1 : 0;
 }
 
+/* Of a convolution backward: the gradient of the logits in the type of the weights, or of pixels with their channels
+ * filled up to eight; the sums of its weights' gradient, and its weights in another order. */
+static size_t scratch_of_dvae(const struct trainer *t)
+{
+    struct dvae *d = ((struct dvae_task *)t->model)->dvae;
+    const struct params *p = dvae_params(d);
+    size_t own = (size_t)trainer_part(t).own, width = dtype_size(t->k->compute), largest = 0;
+    size_t pixels = own * (size_t)t->settings.side * (size_t)t->settings.side;
+    size_t logits = own * (size_t)dvae_grid(d) * (size_t)dvae_grid(d) * (size_t)t->settings.codes;
+    for (int i = 0; i < p->count; i++)
+        largest = p->list[i].count > largest ? p->list[i].count : largest;
+    size_t states = t->k->compute != F32 && logits > pixels * 8 ? logits : pixels * 8;
+    return states * width + largest * (sizeof(float) + width);
+}
+
 static int open_dvae(struct trainer *t)
 {
     const struct settings *s = &t->settings;
@@ -58,6 +73,7 @@ static int open_dvae(struct trainer *t)
     if (dvae_new(&d->dvae, t->k, &c, side, own, true))
         return -1;
     size_t grid = (size_t)dvae_grid(d->dvae);
+    t->scratch = scratch_of_dvae(t);
     t->columns[0] = picture_values(t) * sizeof(float);
     d->codes = xmalloc((size_t)own * grid * grid * sizeof *d->codes);
     d->sums = xmalloc((SUMS + (size_t)s->codes) * sizeof *d->sums);

@@ -44,10 +44,10 @@ int trainer_plan(struct trainer *t)
         return 0;
     if (count(t, &m))
         return -1;
-    size_t workspace = t->k->workspace, free_bytes = t->k->free_bytes();
+    size_t workspace = plan_workspace(t->scratch), free_bytes = t->k->free_bytes();
     size_t all = m.weights + m.gradients + m.moments + m.average + m.activations + workspace;
-    log_info("memory: %.2f GiB = weights %.2f + gradients %.2f + moments %.2f + average %.2f + activations %.2f + "
-             "workspace %.2f",
+    log_info("memory: %.3f GiB = weights %.3f + gradients %.3f + moments %.3f + average %.3f + activations %.3f + "
+             "workspace %.3f",
              all / GIB, m.weights / GIB, m.gradients / GIB, m.moments / GIB, m.average / GIB, m.activations / GIB,
              workspace / GIB);
     if (all <= free_bytes)

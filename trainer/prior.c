@@ -139,6 +139,7 @@ static int open_prior(struct trainer *t)
                              .kernel = (int)s->kernel};
     if (find_sizes(t, p, &c) || prior_new(&p->prior, t->k, &c, own, s->recompute ? PRIOR_RECOMPUTE : PRIOR_TRAIN))
         return -1;
+    t->scratch = t->k->compute == F32 ? 0 : prior_logits(p->prior) * dtype_size(t->k->compute);
     t->columns[TEXT] = (size_t)c.text_len * sizeof(int32_t);
     t->columns[IMAGE] = (size_t)c.grid * (size_t)c.grid * sizeof(int32_t);
     t->columns[CUT] = sizeof(int32_t);

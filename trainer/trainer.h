@@ -35,7 +35,8 @@ struct trainer {
     struct loader *loader;   /* of the parts that step works on */
     struct run_state state;
     void *model;                    /* the task's own */
-    size_t columns[LOADER_COLUMNS]; /* bytes of a sample in each; set by the task's open */
+    size_t columns[LOADER_COLUMNS]; /* bytes of a sample in each; set by the task's open, as is: */
+    size_t scratch;                 /* bytes that an operation of a GPU takes at most, about */
     bool planning;                  /* the model is only made to count its memory */
 };
 

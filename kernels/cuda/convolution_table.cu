@@ -4,7 +4,11 @@
  */
 #include "kernels/cuda/convolution.h"
 
-enum { MOST_PARTS = 64, LEAST_PIXELS = 2048 /* of a part of the weights' gradient */ };
+enum {
+    MOST_PARTS = 64,
+    LEAST_PIXELS = 2048,        /* of a part of the weights' gradient */
+    MOST_SUMS = (32 << 20) / 4, /* of all parts together, where they are more than one */
+};
 
 /* packed [out, taps, channels] = w [out, in, taps] with its channels filled up; reversed: packed [in, taps, channels]
  * = w [out, in, taps] transposed, taps in reverse. i counts packed. */
@@ -158,10 +162,11 @@ static __global__ void add_weights_kernel(struct tensor dw, const float *sums, i
     store(dw, i, load(dw, i) + sum);
 }
 
-/* Parts that give the device enough blocks, by the shape alone. */
+/* Parts that give the device enough blocks, by the shape alone: many weights are many blocks. */
 static int parts_for(const struct conv_shape *s)
 {
-    return min((int)((pixels_of(s) + LEAST_PIXELS - 1) / LEAST_PIXELS), (int)MOST_PARTS);
+    int most = max(1, min((int)(MOST_SUMS / packed_size(s)), (int)MOST_PARTS));
+    return min((int)((pixels_of(s) + LEAST_PIXELS - 1) / LEAST_PIXELS), most);
 }
 
 static void conv_backward(struct tensor dx, struct tensor dw, struct tensor dbias, struct tensor dy, struct tensor x,

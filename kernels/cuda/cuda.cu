@@ -8,10 +8,7 @@
 
 cudaStream_t device_stream;
 
-enum {
-    OLDEST_MAJOR = 8, /* compute capability 8.0 */
-    OWN_MIB = 160     /* the products' workspace, buffers for uploads, and scratch at the models' sizes */
-};
+enum { OLDEST_MAJOR = 8 }; /* compute capability 8.0 */
 
 void device_check(cudaError_t e, const char *what)
 {
@@ -65,7 +62,6 @@ static void fill(struct kernels *k)
     cuda_convolution(k);
     k->name = "cuda";
     k->batches = true;
-    k->workspace = (size_t)OWN_MIB << 20;
 }
 
 const struct kernels *kernels_cuda(int device, enum dtype compute, size_t table_bytes)

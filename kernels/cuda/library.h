@@ -10,6 +10,15 @@
 extern "C" {
 #endif
 
+/* What the library takes up on a device beside the tensors: for products (products.cu) and uploads (memory.cu), and
+ * for operations of which one needs `bytes` of scratch at most. */
+#define CUDA_OWN_BYTES ((size_t)72 << 20)
+static inline size_t cuda_scratch_room(size_t bytes)
+{
+    const size_t unit = 2 << 20;
+    return (bytes + bytes / 4 + unit - 1) / unit * unit;
+}
+
 /* How many devices there are; 0 where none answers. */
 __attribute__((visibility("default"))) int kernels_cuda_count(void);
 

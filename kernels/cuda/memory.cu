@@ -3,9 +3,10 @@
  * the other, and are converted on the device.
  */
 #include "kernels/cuda/device.h"
+#include "kernels/cuda/library.h"
 #include <cassert>
 
-enum { STAGE = 4 << 20, /* bytes of a pinned buffer */ SCRATCH_UNIT = 2 << 20 };
+enum { STAGE = 4 << 20 }; /* bytes of a pinned buffer */
 
 static struct stage {
     void *pinned, *device; /* device: where values wait for their conversion */
@@ -25,7 +26,7 @@ void *device_scratch(size_t bytes)
         device_check(cudaStreamSynchronize(device_stream), "scratch");
         if (!device_recorded)
             device_check(cudaFree(scratch), "scratch");
-        scratch_bytes = (bytes + bytes / 4 + SCRATCH_UNIT - 1) / SCRATCH_UNIT * SCRATCH_UNIT;
+        scratch_bytes = cuda_scratch_room(bytes);
         device_check(cudaMalloc(&scratch, scratch_bytes), "scratch");
     }
     return scratch;
@@ -92,9 +93,10 @@ static bool is_raw(enum dtype dtype)
 static void upload(struct tensor to, const void *from, size_t count)
 {
     const size_t part = STAGE / 4;
-    for (size_t i = 0, turn = 0; i < count; i += part, turn ^= 1) {
+    static int turn; /* goes on from call to call, so that none waits for the last one's copy */
+    for (size_t i = 0; i < count; i += part, turn ^= 1) {
         size_t n = count - i < part ? count - i : part;
-        struct stage *s = stage_ready((int)turn);
+        struct stage *s = stage_ready(turn);
         struct tensor target = tensor_at(to, i), floats = {s->device, F32};
         memcpy(s->pinned, (const char *)from + i * 4, n * 4);
         device_check(cudaMemcpyAsync(is_raw(to.dtype) ? target.data : s->device, s->pinned, n * 4,

@@ -206,24 +206,23 @@ static struct product shape(int m, int n, int k, bool ta, bool tb, enum dtype in
     return {m, n, k, ta, tb, in, in, in == F32 ? wide : CUBLAS_COMPUTE_32F, CUBLASLT_EPILOGUE_DEFAULT, 0, 0, 0};
 }
 
-/* Scratch that a product takes at most. */
-static size_t product_bytes(const struct product *p)
+/* Scratch that as_type takes. */
+static size_t type_bytes(struct tensor x, size_t count, enum dtype dtype)
 {
-    size_t m = (size_t)p->m, n = (size_t)p->n, k = (size_t)p->k;
-    return part_bytes(m * k, F32) + part_bytes(k * n, F32) + part_bytes(m * n, F32);
+    return x.dtype == dtype ? 0 : part_bytes(count, dtype);
 }
 
 /* c = alpha op(a) op(b) + beta c, of any types, with factors of type p->in. */
 static void multiply_any(struct tensor c, struct tensor a, struct tensor b, const struct product *p, float alpha,
                          float beta)
 {
-    size_t results = (size_t)p->m * p->n;
+    size_t firsts = (size_t)p->m * p->k, seconds = (size_t)p->k * p->n, results = (size_t)p->m * p->n;
     bool direct = c.dtype == F32 || c.dtype == p->in;
-    struct parts parts = {NULL};
-    if (!direct || a.dtype != p->in || b.dtype != p->in)
-        parts.start = (char *)device_scratch(product_bytes(p));
-    a = as_type(&parts, a, (size_t)p->m * p->k, p->in);
-    b = as_type(&parts, b, (size_t)p->k * p->n, p->in);
+    size_t bytes =
+        type_bytes(a, firsts, p->in) + type_bytes(b, seconds, p->in) + (direct ? 0 : part_bytes(results, F32));
+    struct parts parts = {bytes ? (char *)device_scratch(bytes) : NULL};
+    a = as_type(&parts, a, firsts, p->in);
+    b = as_type(&parts, b, seconds, p->in);
     struct tensor result = direct ? c : take(&parts, results, F32);
     if (!direct && beta != 0)
         device_convert(result, c, 1, results);

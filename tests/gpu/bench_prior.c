@@ -130,7 +130,7 @@ static size_t planned(const struct prior_config *c, int batch, enum prior_use us
 
 static bool fits(const struct bench *b, const struct prior_config *c, int batch, enum prior_use use)
 {
-    size_t bytes = planned(c, batch, use), there = b->k->free_bytes(), own = b->k->workspace + ((size_t)64 << 20);
+    size_t bytes = planned(c, batch, use), there = b->k->free_bytes(), own = plan_workspace((size_t)64 << 20);
     return bytes < SIZE_MAX - own && bytes + own <= there;
 }
 
