@@ -25,7 +25,7 @@ struct ahead {
     bool closing;
     int threads;
     pthread_t thread[MOST_THREADS];
-    /* Of put, claimed, closing and each `ready`; a slot is its thread's own from claim to ready. */
+    /* Of put, claimed, taken, closing and each `ready`; a slot is its thread's own from claim to ready. */
     pthread_mutex_t lock;
     pthread_cond_t changed;
 };
@@ -75,6 +75,8 @@ static void *run(void *self)
     struct ahead *a = self;
     pthread_mutex_lock(&a->lock);
     while (!a->closing) {
+        if (a->claimed < a->taken)
+            a->claimed = a->taken; /* what nobody had to decode may have gone by, and its slots are others' now */
         if (a->claimed == a->put) {
             pthread_cond_wait(&a->changed, &a->lock);
             continue;
@@ -210,5 +212,7 @@ struct prepared *ahead_at(struct ahead *a, uint64_t i)
 
 void ahead_drop(struct ahead *a)
 {
+    pthread_mutex_lock(&a->lock);
     a->taken++;
+    pthread_mutex_unlock(&a->lock);
 }

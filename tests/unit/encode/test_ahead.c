@@ -96,6 +96,10 @@ static void test_places(void **state)
         assert_null(ahead_at(a, 3));
         for (int i = 0; i < 3; i++)
             ahead_drop(a);
+        for (uint64_t i = 0; i < id; i++) { /* the queue goes round while nothing is to be decoded */
+            ahead_put_mark(a, i);
+            ahead_drop(a);
+        }
     }
     ahead_free(&a);
 }
