@@ -222,7 +222,7 @@ static void test_batches(void **state)
     struct clip *c;
     float each[TINY_N * 7], got[TINY_N * 7], near[TINY_N * 7];
     uint8_t squares[TINY_N * TINY_VALUES];
-    float *pictures = xmalloc(sizeof squares * sizeof *pictures);
+    float pictures[TINY_N * TINY_VALUES];
     k.batches = true;
     tiny_new(&t, kernels_plain());
     assert_int_equal(clip_new(&c, &k, &tiny_config, TINY_N, false), 0);
@@ -245,7 +245,6 @@ static void test_batches(void **state)
         clip_text_features(c, t.text, n, false, got);
         assert_memory_equal(got, each, (size_t)n * 7 * sizeof *got);
     }
-    free(pictures);
     clip_free(&c);
     clip_free(&t.c);
 }
