@@ -411,6 +411,15 @@ static int train(struct loop *l)
     return t->settings.pictures_every && finished(t) ? write_pictures(l) : 0;
 }
 
+static int open_and_train(struct loop *l)
+{
+    struct trainer *t = l->t;
+    if (t->task->open(t) || open_run(l) || (trainer_writes(t) && write_settings(t)) ||
+        trainer_loader(t, trainer_part(t), 2, &t->loader) || train(l))
+        return -1;
+    return t->comm->barrier();
+}
+
 int trainer_run(struct trainer *t)
 {
     struct loop l = {.t = t};
@@ -418,10 +427,7 @@ int trainer_run(struct trainer *t)
         return -1;
     if (t->settings.plan)
         return 0;
-    int rc = t->task->open(t) || open_run(&l) || (trainer_writes(t) && write_settings(t)) ||
-                     trainer_loader(t, trainer_part(t), 2, &t->loader) || train(&l) || t->comm->barrier()
-                 ? -1
-                 : 0;
+    int rc = open_and_train(&l);
     if (!rc)
         log_info("%s: %s at step %" PRIu64 ", %.0f s of training; %s/model.safetensors", t->task->name,
                  finished(t) ? "done" : "stopped; the same command goes on", t->state.step, t->state.elapsed,
