@@ -214,6 +214,7 @@ FUZZ_SEEDS_safetensors = tests/golden/vectors
 FUZZ_SEEDS_torch = tests/golden/vectors
 FUZZ_SEEDS_bpe = tests/fuzz/seeds/bpe
 FUZZ_SEEDS_filter = tests/fuzz/seeds/filter
+FUZZ_SEEDS_image = tests/fuzz/seeds/image
 FUZZERS = $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_OBJ = $(addprefix $(BUILD)/fuzz/,$(filter-out filter/main.o,$(patsubst %.cc,%.o,$(patsubst %.c,%.o,\
 	$(wildcard common/*.c models/*.c filter/*.c filter/*.cc) pipelines/run_plan.c pipelines/run_identity.c pipelines/metrics.c trainer/settings.c trainer/state.c trainer/sheet.c))))

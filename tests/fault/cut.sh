@@ -7,9 +7,7 @@ command -v python3 >/dev/null || { echo "cut: no python3, nothing done"; exit 0;
 make_input 9000
 digest=$(expected_digest)
 for ((trial = seed; trial < seed + trials; trial++)); do
-    RANDOM=$trial
-    rm -rf store work.run
-    watch_counters
+    begin_trial "$trial"
     port=$((20000 + $(below 12000)))
     python3 "$root/tests/fault/proxy.py" $((port + 1)) $port "$trial" &
     proxies=$!

@@ -13,10 +13,8 @@ END
 all=0
 digest=$(expected_digest)
 for ((trial = seed; trial < seed + trials; trial++)); do
-    RANDOM=$trial
-    rm -rf store work.run
+    begin_trial "$trial"
     kills=0 want=$((2 + $(below 4)))
-    watch_counters
     "$bin/atelier-run" work.pipe >run.log 2>&1 &
     run_pid=$!
     deadline=$((SECONDS + 120))

@@ -59,6 +59,11 @@ watch_counters() {
         while [ ! -e work.run/watching ] && kill -0 $watcher 2>/dev/null; do nap 20; done
     fi
 }
+begin_trial() { # seed
+    RANDOM=$1
+    rm -rf store work.run
+    watch_counters
+}
 check_counters() { # calm|resent|died, what was done
     [ -n "$watcher" ] || return 0
     local log=

@@ -6,9 +6,7 @@ trials=${1:-1} seed=${2:-1}
 make_input 9000
 digest=$(expected_digest)
 for ((trial = seed; trial < seed + trials; trial++)); do
-    RANDOM=$trial
-    rm -rf store work.run
-    watch_counters
+    begin_trial "$trial"
     for signal in INT TERM none; do
         printf '%s\n' "$trouble --in text:input.txt" "$trouble --microseconds 1000 x$((1 + $(below 5)))" \
             "$trouble x$((1 + $(below 3)))" "store store" >work.pipe

@@ -11,9 +11,7 @@ worker() {
     workers+=($!)
 }
 for ((trial = seed; trial < seed + trials; trial++)); do
-    RANDOM=$trial
-    rm -rf store work.run
-    watch_counters
+    begin_trial "$trial"
     workers=()
     "$trouble" --in text:input.txt --out "bind+ipc://$work/1" --metrics work.run/0-source.0.metrics 2>work.run/0-source.0.log &
     source=$!

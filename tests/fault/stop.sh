@@ -12,9 +12,7 @@ $trouble --microseconds 600   x2
 store store
 END
 for ((trial = seed; trial < seed + trials; trial++)); do
-    RANDOM=$trial
-    rm -rf store work.run
-    watch_counters
+    begin_trial "$trial"
     "$bin/atelier-run" work.pipe >run.log 2>&1 &
     run_pid=$!
     while [ "$(pgrep -c -P $run_pid)" -lt 8 ]; do nap 20; done # source, workers, queue and store

@@ -3,15 +3,11 @@
  * or behind a byte of 254 what a symbolic link leads to, which stays in the folder. It must come to an end, its ids
  * dense, its keys in order and its fields within their limits.
  */
-#include "common/endpoint.h"
+#include "tests/fuzz/fuzz.h"
 #include <ftw.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define MAX_FILES 32
 
@@ -22,19 +18,24 @@ static int remove_one(const char *path, const struct stat *st, int flag, struct 
     return at->level > 0 ? remove(path) : 0;
 }
 
-static char *take(const uint8_t **data, size_t *size)
+struct part {
+    const uint8_t *data;
+    size_t len;
+};
+
+/* What stands before the next byte of 255, which goes too. */
+static struct part take(struct part *rest)
 {
-    const uint8_t *end = *size > 0 ? memchr(*data, 255, *size) : NULL;
-    size_t len = end ? (size_t)(end - *data) : *size;
-    char *text = xasprintf("%.*s", (int)len, (const char *)*data);
-    *data += len + (end != NULL);
-    *size -= len + (end != NULL);
-    return text;
+    const uint8_t *end = rest->len > 0 ? memchr(rest->data, 255, rest->len) : NULL;
+    struct part first = {rest->data, end ? (size_t)(end - rest->data) : rest->len};
+    rest->data += first.len + (end != NULL);
+    rest->len -= first.len + (end != NULL);
+    return first;
 }
 
-static void put(const char *name, const uint8_t *content, size_t len)
+static void put(struct part name, struct part content)
 {
-    char *path = xasprintf("tree/%s", name), *slash;
+    char *path = xasprintf("tree/%.*s", (int)name.len, (const char *)name.data), *slash;
     for (char *c = strstr(path, ".."); c; c = strstr(path, ".."))
         *c = '_';
     for (slash = strchr(path + 5, '/'); slash; slash = strchr(slash + 1, '/')) {
@@ -42,8 +43,8 @@ static void put(const char *name, const uint8_t *content, size_t len)
         mkdir(path, 0777);
         *slash = '/';
     }
-    if (len > 0 && content[0] == 254) {
-        char *target = xasprintf("%.*s", (int)len - 1, (const char *)content + 1);
+    if (content.len > 0 && content.data[0] == 254) {
+        char *target = xasprintf("%.*s", (int)content.len - 1, (const char *)content.data + 1);
         for (char *c = target; *c; c++)
             *c = *c == '/' ? '_' : *c;
         if (symlink(target, path) < 0)
@@ -52,7 +53,7 @@ static void put(const char *name, const uint8_t *content, size_t len)
     } else {
         FILE *f = fopen(path, "wbx");
         if (f) {
-            fwrite(content, 1, len, f);
+            fwrite(content.data, 1, content.len, f);
             fclose(f);
         }
     }
@@ -63,37 +64,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static char dir[] = "/tmp/fuzz-dir-XXXXXX";
     static bool made;
-    const struct source_options options = {0};
-    struct source *source;
-    struct record r = {0};
-    struct buf before = {0};
     if (!made && (!mkdtemp(dir) || chdir(dir) < 0))
         abort();
     made = true;
     mkdir("tree", 0777);
-    for (int i = 0; i < MAX_FILES && size > 0; i++) {
-        char *name = take(&data, &size);
-        const uint8_t *end = size > 0 ? memchr(data, 255, size) : NULL;
-        size_t len = end ? (size_t)(end - data) : size;
-        put(name, data, len);
-        data += len + (end != NULL);
-        size -= len + (end != NULL);
-        free(name);
+    struct part rest = {data, size};
+    for (int i = 0; i < MAX_FILES && rest.len > 0; i++) {
+        struct part name = take(&rest);
+        put(name, take(&rest));
     }
-    if (source_open(&source, "dir:tree", &options) == 0) {
-        for (uint64_t count = 0; source_next(source, &r) > 0; count++) {
-            if (r.id != count || !record_has(&r, FIELD_KEY) || r.key.len > record_fields[FIELD_KEY].limit ||
-                r.caption.len > record_fields[FIELD_CAPTION].limit || r.image.len > record_fields[FIELD_IMAGE].limit)
-                abort();
-            if (count > 0 && strcmp(buf_string(&before), buf_string(&r.key)) > 0)
-                abort();
-            before.len = 0;
-            buf_append(&before, r.key.data, r.key.len);
-        }
-        source_close(&source);
-    }
-    record_free(&r);
-    buf_free(&before);
+    fuzz_read_source("dir:tree", MAX_FILES, true);
     nftw("tree", remove_one, 16, FTW_DEPTH | FTW_PHYS);
     return 0;
 }

@@ -1,9 +1,5 @@
 /* libFuzzer: PyTorch's containers. Bytes that start otherwise are read as the object of a legacy file. */
-#include "common/mem.h"
-#include "common/weights_file.h"
-#include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz.h"
 
 static const unsigned char legacy_head[] = "\x80\x02\x8a\x0al\xfc\x9c\x46\xf9 j\xa8P\x19." /* magic number */
                                            "\x80\x02M\xe9\x03."                            /* protocol 1001 */
@@ -12,7 +8,6 @@ static const unsigned char legacy_head[] = "\x80\x02\x8a\x0al\xfc\x9c\x46\xf9 j\
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct weights *w;
     struct buf file = {0};
     if (size > 0 && data[0] != 'P' && data[0] != 0x80)
         buf_append(&file, legacy_head, sizeof legacy_head - 1);
@@ -20,15 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     unsigned char *exact = xmalloc(file.len);
     for (size_t i = 0; i < file.len; i++)
         exact[i] = file.data[i];
-    if (weights_parse(&w, exact, file.len) == 0) {
-        for (size_t i = 0; i < weights_count(w); i++) {
-            const struct weight *t = weights_at(w, i);
-            float *floats = xmalloc(t->count * sizeof *floats);
-            weight_to_floats(t, floats);
-            free(floats);
-        }
-    }
-    weights_free(&w);
+    fuzz_read_weights(exact, file.len);
     free(exact);
     buf_free(&file);
     return 0;
