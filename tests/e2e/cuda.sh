@@ -55,6 +55,7 @@ planned() {
 }
 planned prior --batch 3 --layers 3 --heads 4 --head-dim 64 --data lmdb:codes --vocab vocab.json --dvae dvae
 planned clip --batch 24 --layers 2 --data tar:kept.tar --vocab vocab.json
+planned clip --batch 8 --layers 1 --precision fp32 --data tar:kept.tar --vocab vocab.json --run planned-wide
 planned dvae --batch 2 --side 32 --codes 512 --hidden 8 --kmeans 0 --data tar:kept.tar
 expect 2 "the CPU computes in fp32 alone" atelier-trainer prior --preset demo --data lmdb:codes --vocab vocab.json --dvae dvae --run refused --precision bf16
 
