@@ -1,8 +1,7 @@
 /*
  * Attention, forward, on tensor cores. A block takes QUERIES queries of one head, a warp 16 of them; their keys pass by
- * in tiles of KEYS, the next being fetched while one is worked on, with the softmax kept online (Milakov and
- * Gimelshein, 2018; Dao et al., 2022). Tiles that none of the block's queries sees are not fetched, those that none of
- * a warp's sees not computed.
+ * in tiles of KEYS, the next being fetched while one is worked on. Tiles that none of the block's queries sees are not
+ * fetched, those that none of a warp's sees not computed.
  */
 #include "kernels/cuda/attention.h"
 
@@ -20,46 +19,21 @@ struct forward {
     float scale; /* of scores, in units of log 2 */
 };
 
-/* One warp's rows of the softmax so far, times their values. */
-template <int D> struct mixture {
-    float o[D / 8][4], most[2], total[2];
-};
-
-/* Scores become weights: of what is seen, relative to the largest so far. */
-template <int D, int N>
-__device__ inline void weigh(struct mixture<D> &m, float s[N][4], const struct forward &f, const struct keys &keys,
-                             int first, int from, bool all)
+/* -INFINITY for scores of what is not seen. */
+template <int N>
+__device__ inline void hide(float s[N][4], const struct view &v, const struct keys &keys, int first, int from)
 {
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-        int i = first + own_row(2 * half), low = view_low(f.view, i);
-        float most = m.most[half];
+        int i = first + own_row(2 * half), low = view_low(v, i);
 #pragma unroll
         for (int n = 0; n < N; n++)
 #pragma unroll
             for (int e = 2 * half; e < 2 * half + 2; e++) {
                 int number = from + own_column(n, e);
-                bool seen = all || (number < keys.count && view_sees(f.view, i, low, key_index(keys, number)));
-                s[n][e] = seen ? s[n][e] * f.scale : -INFINITY;
-                most = fmaxf(most, s[n][e]);
+                bool seen = number < keys.count && view_sees(v, i, low, key_index(keys, number));
+                s[n][e] = seen ? s[n][e] : -INFINITY;
             }
-        most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
-        most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
-        float base = most == -INFINITY ? 0 : most, keep = exp2f(m.most[half] - base), sum = 0;
-#pragma unroll
-        for (int n = 0; n < N; n++)
-#pragma unroll
-            for (int e = 2 * half; e < 2 * half + 2; e++) {
-                s[n][e] = exp2f(s[n][e] - base);
-                sum += s[n][e];
-            }
-        m.most[half] = most;
-        m.total[half] = m.total[half] * keep + sum;
-#pragma unroll
-        for (int n = 0; n < D / 8; n++) {
-            m.o[n][2 * half] *= keep;
-            m.o[n][2 * half + 1] *= keep;
-        }
     }
 }
 
@@ -78,17 +52,16 @@ template <class T, int D> static __global__ void __launch_bounds__(WARPS *WARP) 
         auto state_of = [&](int row) {
             return from + row < keys.count ? view_state(f.view, key_index(keys, from + row)) : -1;
         };
-        load_tile<D>(tile, k, KEYS, state_of);
-        load_tile<D>(tile + KEYS * tile_row<D>, v, KEYS, state_of);
+        load_tiles<D, KEYS, WARPS * WARP>(tile, k, v, threadIdx.x, state_of);
         copy_async_commit();
     };
-    load_tile<D>(queries, q, QUERIES, [&](int row) { return view_state(f.view, first + row); });
+    load_tile<D, QUERIES, WARPS * WARP>(queries, q, threadIdx.x,
+                                        [&](int row) { return view_state(f.view, first + row); });
     fetch(0);
 
     unsigned a[D / 16][4];
-    struct mixture<D> m = {
-    };
-    m.most[0] = m.most[1] = -INFINITY;
+    struct mixture<D> m;
+    begin_mixture(m);
     for (int from = 0; from < keys.count; from += KEYS) {
         if (from + KEYS < keys.count)
             fetch(from + KEYS);
@@ -103,22 +76,23 @@ template <class T, int D> static __global__ void __launch_bounds__(WARPS *WARP) 
             const unsigned short *tile = tiles + from / KEYS % 2 * 2 * KEYS * tile_row<D>;
             float s[KEYS / 8][4] = {};
             multiply_transposed<T, D, KEYS / 8>(s, a, tile);
-            weigh<D, KEYS / 8>(m, s, f, keys, mine, from, sight == SEES_ALL);
+            if (sight == SEES_SOME)
+                hide<KEYS / 8>(s, f.view, keys, mine, from);
+            weigh<D, KEYS / 8>(m, s, f.scale);
             multiply<T, D, KEYS / 8>(m.o, s, tile + KEYS * tile_row<D>);
         }
         __syncthreads();
     }
 
     float scale[2];
+    end_mixture(m);
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-        float total = m.total[half];
-        total += __shfl_xor_sync(0xffffffffu, total, 1);
-        total += __shfl_xor_sync(0xffffffffu, total, 2);
-        scale[half] = 1 / total;
+        scale[half] = 1 / m.total[half];
         int state = view_state(f.view, mine + own_row(2 * half));
         if (state >= 0 && threadIdx.x % 4 == 0)
-            f.lse[((size_t)batch * f.heads + head) * f.view.states + state] = (m.most[half] + log2f(total)) * LN2;
+            f.lse[((size_t)batch * f.heads + head) * f.view.states + state] =
+                (m.most[half] * f.scale + log2f(m.total[half])) * LN2;
     }
     size_t step = (size_t)f.heads * f.width;
     store_rows<T, D>(f.out + batch * f.view.states * step + (size_t)head * f.width, step, f.width, m.o, scale, f.view,

@@ -17,15 +17,28 @@ struct view {
     enum mask mask;
     int prefix, grid, half; /* half: of the conv kernel's width, rounded down */
     int states, length;     /* indices are 0 .. length - 1; a cut column grid has some without a state */
+    unsigned inverse;       /* 2^32 / grid, rounded up; 0 where grid is 1 */
 };
 
 static inline struct view view_of(const struct attention_shape *s)
 {
     bool whole = s->mask == MASK_NONE || s->mask == MASK_CAUSAL;
-    struct view v = {s->mask, whole ? s->states : s->prefix, s->grid, s->kernel / 2, s->states, s->states};
+    struct view v = {s->mask,
+                     whole ? s->states : s->prefix,
+                     s->grid,
+                     s->kernel / 2,
+                     s->states,
+                     s->states,
+                     s->grid > 1 ? UINT32_MAX / s->grid + 1 : 0};
     if (s->mask == MASK_COLUMN && s->states > s->prefix)
         v.length = s->prefix + s->grid * s->grid;
     return v;
+}
+
+/* n / grid of a position n: exact below 2^32 / grid, and where grid is 1 of the only one. */
+__device__ inline int view_line(const struct view &v, int n)
+{
+    return (int)__umulhi((unsigned)n, v.inverse);
 }
 
 /* The state of an index; -1: none. */
@@ -35,7 +48,7 @@ __device__ inline int view_state(const struct view &v, int i)
         return -1;
     if (v.mask != MASK_COLUMN || i < v.prefix)
         return i;
-    int at = i - v.prefix, state = v.prefix + at % v.grid * v.grid + at / v.grid;
+    int at = i - v.prefix, column = view_line(v, at), state = v.prefix + (at - column * v.grid) * v.grid + column;
     return state < v.states ? state : -1;
 }
 
@@ -49,7 +62,7 @@ __device__ inline int view_low(const struct view &v, int i)
     case MASK_ROW:
         return v.prefix + max(at - v.grid, 0);
     case MASK_COLUMN:
-        return i - at % v.grid;
+        return v.prefix + view_line(v, at) * v.grid;
     default:
         return v.prefix + max(at - v.half * v.grid - v.half, 0);
     }
@@ -65,7 +78,7 @@ __device__ inline int view_high(const struct view &v, int j)
     case MASK_ROW:
         return min(j + v.grid + 1, v.length);
     case MASK_COLUMN:
-        return j - at % v.grid + v.grid;
+        return v.prefix + (view_line(v, at) + 1) * v.grid;
     default:
         return min(j + v.half * v.grid + v.half + 1, v.length);
     }
@@ -81,7 +94,7 @@ __device__ inline bool view_sees(const struct view &v, int i, int low, int j)
     if (v.mask != MASK_CONV || j < v.prefix)
         return true;
     /* The first of the kernel's rows whose right end is not before j; j is in it or between two rows. */
-    int back = i - j, row = max(back - v.half + v.grid - 1, 0) / v.grid;
+    int back = i - j, row = view_line(v, max(back - v.half + v.grid - 1, 0));
     return row <= v.half && back - row * v.grid >= -v.half;
 }
 
@@ -136,15 +149,35 @@ struct vectors {
     int width;
 };
 
-/* tile [rows, D] = the vectors of the states that state_of(row) names; zeros for -1 and beyond their width. */
-template <int D, class StateOf>
-__device__ inline void load_tile(unsigned short *tile, const struct vectors &from, int rows, StateOf state_of)
+/* tile [ROWS, D] = the vectors of the states that state_of(row) names; zeros for -1 and beyond their width. By COUNT
+ * threads, of which this is one. */
+template <int D, int ROWS, int COUNT, class StateOf>
+__device__ inline void load_tile(unsigned short *tile, const struct vectors &from, int thread, StateOf state_of)
 {
     constexpr int PIECES = D / 8;
-    for (int i = threadIdx.x; i < rows * PIECES; i += blockDim.x) {
-        int row = i / PIECES, at = i % PIECES * 8, state = state_of(row);
+    int at = thread % PIECES * 8;
+#pragma unroll
+    for (int row = thread / PIECES; row < ROWS; row += COUNT / PIECES) {
+        int state = state_of(row);
         bool valid = state >= 0 && at < from.width;
         copy_async(tile + row * tile_row<D> + at, from.data + (valid ? state * from.step + at : 0), valid);
+    }
+}
+
+/* The same of two parts, in tiles one after the other. */
+template <int D, int ROWS, int COUNT, class StateOf>
+__device__ inline void load_tiles(unsigned short *tiles, const struct vectors &x, const struct vectors &y, int thread,
+                                  StateOf state_of)
+{
+    constexpr int PIECES = D / 8;
+    int at = thread % PIECES * 8;
+#pragma unroll
+    for (int row = thread / PIECES; row < ROWS; row += COUNT / PIECES) {
+        int state = state_of(row);
+        bool valid = state >= 0 && at < x.width;
+        unsigned short *to = tiles + row * tile_row<D> + at;
+        copy_async(to, x.data + (valid ? state * x.step + at : 0), valid);
+        copy_async(to + ROWS * tile_row<D>, y.data + (valid ? state * y.step + at : 0), valid);
     }
 }
 
@@ -190,6 +223,58 @@ __device__ inline void multiply(float o[D / 8][4], const float p[N][4], const un
             T::mma(o[2 * n], a, b);
             T::mma(o[2 * n + 1], a, b + 2);
         }
+    }
+}
+
+/* A softmax that is kept online (Milakov and Gimelshein, 2018; Dao et al., 2022) for sixteen rows, times their values:
+ * the largest score so far, and sums relative to it, those of `total` being over the thread's own columns. */
+template <int D> struct mixture {
+    float o[D / 8][4], most[2], total[2];
+};
+
+template <int D> __device__ inline void begin_mixture(struct mixture<D> &m)
+{
+    m = {};
+    m.most[0] = m.most[1] = -INFINITY;
+}
+
+/* Scores, -INFINITY where nothing is seen, become weights: 2 to their power, times scale, relative to the largest. */
+template <int D, int N> __device__ inline void weigh(struct mixture<D> &m, float s[N][4], float scale)
+{
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        float most = m.most[half];
+#pragma unroll
+        for (int n = 0; n < N; n++)
+            most = fmaxf(most, fmaxf(s[n][2 * half], s[n][2 * half + 1]));
+        most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
+        most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
+        float base = most == -INFINITY ? 0 : most * scale, sum = 0;
+        float keep = exp2_approximate(fmaf(m.most[half], scale, -base));
+#pragma unroll
+        for (int n = 0; n < N; n++)
+#pragma unroll
+            for (int e = 2 * half; e < 2 * half + 2; e++) {
+                s[n][e] = exp2_approximate(fmaf(s[n][e], scale, -base));
+                sum += s[n][e];
+            }
+        m.most[half] = most;
+        m.total[half] = m.total[half] * keep + sum;
+#pragma unroll
+        for (int n = 0; n < D / 8; n++) {
+            m.o[n][2 * half] *= keep;
+            m.o[n][2 * half + 1] *= keep;
+        }
+    }
+}
+
+/* Sums over all columns. */
+template <int D> __device__ inline void end_mixture(struct mixture<D> &m)
+{
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        m.total[half] += __shfl_xor_sync(0xffffffffu, m.total[half], 1);
+        m.total[half] += __shfl_xor_sync(0xffffffffu, m.total[half], 2);
     }
 }
 

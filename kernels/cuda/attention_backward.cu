@@ -62,13 +62,11 @@ template <class T, int D> static __global__ void __launch_bounds__(WARPS *WARP) 
         auto state_of = [&](int row) {
             return from + row < keys.count ? view_state(f.view, key_index(keys, from + row)) : -1;
         };
-        load_tile<D>(tile, f.k, OTHERS, state_of);
-        load_tile<D>(tile + OTHERS * tile_row<D>, f.v, OTHERS, state_of);
+        load_tiles<D, OTHERS, WARPS * WARP>(tile, f.k, f.v, threadIdx.x, state_of);
         copy_async_commit();
     };
     auto own_state = [&](int row) { return view_state(f.view, first + row); };
-    load_tile<D>(own, f.q, OWN, own_state);
-    load_tile<D>(own + OWN * tile_row<D>, f.dout, OWN, own_state);
+    load_tiles<D, OWN, WARPS * WARP>(own, f.q, f.dout, threadIdx.x, own_state);
     fetch(0);
 
     float lse[2], delta[2];
@@ -105,7 +103,7 @@ template <class T, int D> static __global__ void __launch_bounds__(WARPS *WARP) 
                     int number = from + own_column(n, e), i = mine + own_row(e);
                     bool seen = sight == SEES_ALL ||
                                 (number < keys.count && view_sees(f.view, i, low[e / 2], key_index(keys, number)));
-                    float weight = seen ? exp2f(s[n][e] * (f.scale * LOG2E) - lse[e / 2]) : 0;
+                    float weight = seen ? exp2_approximate(s[n][e] * (f.scale * LOG2E) - lse[e / 2]) : 0;
                     ds[n][e] = weight * (ds[n][e] - delta[e / 2]);
                 }
             multiply<T, D, N>(dq, ds, tile);
@@ -138,8 +136,7 @@ template <class T, int D> static __global__ void __launch_bounds__(WARPS *WARP) 
         int buffer = from / OTHERS % 2;
         unsigned short *tile = tiles + buffer * 2 * OTHERS * tile_row<D>;
         auto state_of = [&](int row) { return view_state(f.view, from + row); };
-        load_tile<D>(tile, f.q, OTHERS, state_of);
-        load_tile<D>(tile + OTHERS * tile_row<D>, f.dout, OTHERS, state_of);
+        load_tiles<D, OTHERS, WARPS * WARP>(tile, f.q, f.dout, threadIdx.x, state_of);
         copy_async_commit();
         for (int row = threadIdx.x; row < OTHERS; row += blockDim.x) {
             int state = state_of(row);
@@ -148,8 +145,7 @@ template <class T, int D> static __global__ void __launch_bounds__(WARPS *WARP) 
         }
     };
     auto own_state = [&](int row) { return view_state(f.view, first + row); };
-    load_tile<D>(own, f.k, OWN, own_state);
-    load_tile<D>(own + OWN * tile_row<D>, f.v, OWN, own_state);
+    load_tiles<D, OWN, WARPS * WARP>(own, f.k, f.v, threadIdx.x, own_state);
     fetch(begin);
 
     unsigned k[D / 16][4], v[D / 16][4];
@@ -181,7 +177,7 @@ template <class T, int D> static __global__ void __launch_bounds__(WARPS *WARP) 
                     int column = own_column(n, e), j = mine + own_row(e);
                     struct query query = others[column];
                     bool seen = view_sees(f.view, from + column, query.low, j);
-                    s[n][e] = seen ? exp2f(s[n][e] * (f.scale * LOG2E) - query.lse) : 0;
+                    s[n][e] = seen ? exp2_approximate(s[n][e] * (f.scale * LOG2E) - query.lse) : 0;
                     ds[n][e] = s[n][e] * (ds[n][e] - query.delta);
                 }
             multiply<T, D, N>(dv, s, tile + OTHERS * tile_row<D>);

@@ -9,6 +9,7 @@
 
 /* The 16-bit types. */
 struct bf16 {
+    static constexpr enum dtype dtype = BF16;
     static __device__ inline void mma(float d[4], const unsigned a[4], const unsigned b[2])
     {
         mma_bf16(d, a, b);
@@ -20,6 +21,7 @@ struct bf16 {
     }
 };
 struct f16 {
+    static constexpr enum dtype dtype = F16;
     static __device__ inline void mma(float d[4], const unsigned a[4], const unsigned b[2])
     {
         mma_f16(d, a, b);

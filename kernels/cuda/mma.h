@@ -1,11 +1,10 @@
 /*
  * Tensor cores and the moves of data that go with them: one function an instruction of PTX ISA (sm_80). All lanes of a
- * warp call each together, but for copy_async. Fragments, g being lane / 4 and t lane % 4; a register of two 16-bit
- * elements has that of the lower column (of b: row) in its lower half:
- *   m16n8k16:  a[0..3]: rows g, g + 8, g, g + 8 at columns 2t, 2t + 1 (a[0], a[1]) and 2t + 8, 2t + 9 (a[2], a[3])
- *              b[0..1]: rows 2t, 2t + 1 and 2t + 8, 2t + 9 of column g
- *   m16n8k8:   a[0..3]: rows g, g + 8, g, g + 8 at columns t (a[0], a[1]) and t + 4; b[0..1]: rows t, t + 4 of column g
- *   both:      d[0..3]: row g at columns 2t, 2t + 1, row g + 8 likewise
+ * warp call each together, but for copies and conversions. Fragments, g being lane / 4 and t lane % 4; a register of
+ * two 16-bit elements has that of the lower column (of b: row) in its lower half: m16n8k16:  a[0..3]: rows g, g + 8, g,
+ * g + 8 at columns 2t, 2t + 1 (a[0], a[1]) and 2t + 8, 2t + 9 (a[2], a[3]) b[0..1]: rows 2t, 2t + 1 and 2t + 8, 2t + 9
+ * of column g m16n8k8:   a[0..3]: rows g, g + 8, g, g + 8 at columns t (a[0], a[1]) and t + 4; b[0..1]: rows t, t + 4
+ * of column g both:      d[0..3]: row g at columns 2t, 2t + 1, row g + 8 likewise
  */
 #ifndef ATELIER_KERNELS_CUDA_MMA_H
 #define ATELIER_KERNELS_CUDA_MMA_H
@@ -48,6 +47,14 @@ __device__ inline unsigned tf32_round(float x)
     unsigned bits;
     asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
     return bits;
+}
+
+/* 2 to the power of x, to two units in the last place; what would be subnormal is 0. */
+__device__ inline float exp2_approximate(float x)
+{
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
 }
 
 /* Four 8x8 matrices of 16-bit elements from shared memory: lane 8 i + j gives the address of row j of matrix i (16

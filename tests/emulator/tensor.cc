@@ -105,6 +105,12 @@ unsigned tf32_round(float x)
     return std::isfinite(x) ? (bits + 0x1000u) & ~0x1fffu : bits;
 }
 
+float exp2_approximate(float x)
+{
+    float y = exp2f(x);
+    return y < 0x1p-126f ? 0 : y;
+}
+
 static void check_aligned(const char *operation, const void *p)
 {
     if ((uintptr_t)p % 16)

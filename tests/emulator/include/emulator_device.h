@@ -215,6 +215,10 @@ static inline int __popc(unsigned x)
 {
     return __builtin_popcount(x);
 }
+static inline unsigned __umulhi(unsigned x, unsigned y)
+{
+    return (unsigned)((uint64_t)x * y >> 32);
+}
 static inline int __clz(int x)
 {
     return x ? __builtin_clz((unsigned)x) : 32;

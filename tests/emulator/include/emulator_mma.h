@@ -10,6 +10,7 @@ void mma_bf16(float d[4], const unsigned a[4], const unsigned b[2]);
 void mma_f16(float d[4], const unsigned a[4], const unsigned b[2]);
 void mma_tf32(float d[4], const unsigned a[4], const unsigned b[2]);
 unsigned tf32_round(float x);
+float exp2_approximate(float x);
 void load_matrices(unsigned r[4], const void *row);
 void load_matrices_transposed(unsigned r[4], const void *row);
 void copy_async(void *shared, const void *global, bool valid);
