@@ -40,6 +40,8 @@ NVCC_FLAGS = -std=c++17 -O3 -lineinfo $(NVCC_ARCH) -Werror all-warnings -Xcompil
 CUDA_SRC = $(wildcard kernels/cuda/*.cu)
 CUDA_LIB = $(if $(and $(NVCC),$(filter 0,$(SANITIZE))),$(BUILD)/lib/libatelier-cuda.so)
 EMULATOR_FLAGS = $(CXXFLAGS) -O2 -Wno-unknown-pragmas -fPIC -fvisibility=hidden -ftls-model=initial-exec
+# The emulator is told of the kernels' accesses to memory (tests/emulator/races.cc).
+EMULATED_FLAGS = $(EMULATOR_FLAGS) -fsanitize=thread --param=tsan-instrument-func-entry-exit=0 -Itests/emulator/include
 EMULATOR_OBJ = $(patsubst kernels/cuda/%.cu,$(BUILD)/emulator/%.o,$(CUDA_SRC)) $(patsubst %.cc,$(BUILD)/%.o,$(wildcard tests/emulator/*.cc))
 EMULATOR_LIB = $(BUILD)/emulator/libatelier-cuda.so
 EMULATOR_NCCL = $(BUILD)/emulator/libatelier-nccl.so
@@ -65,13 +67,13 @@ $(BUILD)/%.o: %.cu
 	@echo "nvcc $@" && $(NVCC) $(NVCC_FLAGS) -MMD -MP -c $< -o $@
 $(BUILD)/emulator/%.o: kernels/cuda/%.cu
 	@mkdir -p $(@D)
-	@echo "c++ $@" && $(CXX) -x c++ $(EMULATOR_FLAGS) -Itests/emulator/include -MMD -MP -c $< -o $@
+	@echo "c++ $@" && $(CXX) -x c++ $(EMULATED_FLAGS) -MMD -MP -c $< -o $@
 $(BUILD)/tests/emulator/%.o: tests/emulator/%.cc
 	@mkdir -p $(@D)
 	@echo "c++ $@" && $(CXX) $(EMULATOR_FLAGS) -Itests/emulator/include -MMD -MP -c $< -o $@
 $(BUILD)/tests/unit/cuda/%.o: tests/unit/cuda/%.cc
 	@mkdir -p $(@D)
-	@echo "c++ $@" && $(CXX) $(EMULATOR_FLAGS) -Itests/emulator/include -MMD -MP -c $< -o $@
+	@echo "c++ $@" && $(CXX) $(EMULATED_FLAGS) -MMD -MP -c $< -o $@
 $(BUILD)/%.avx2.o: %.c
 	@mkdir -p $(@D)
 	@echo "cc $@" && $(CC) $(CFLAGS) -O3 -march=x86-64-v3 -ffp-contract=fast -DISA=avx2 -MMD -MP -c $< -o $@

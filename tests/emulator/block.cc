@@ -8,9 +8,8 @@
 #include <cstdlib>
 
 enum {
-    THREADS = 1024,          /* of a block, at most */
-    COPIES = 256,            /* of a thread, waiting */
-    SHARED_LIMIT = 227 << 10 /* bytes: compute capability 9.0 */
+    THREADS = 1024, /* of a block, at most */
+    COPIES = 256,   /* of a thread, waiting */
 };
 
 enum state { READY, AT_BARRIER, AT_COLLECT, DONE };
@@ -46,6 +45,7 @@ struct group {
 
 struct warp {
     unsigned ended; /* lanes */
+    unsigned syncs; /* of all its lanes */
     int groups;
     struct group group[EMULATOR_WARP];
 };
@@ -59,6 +59,7 @@ static struct {
     void *sp; /* the scheduler's */
     struct guarded shared;
     size_t shared_bytes;
+    unsigned barriers; /* of all blocks so far, their beginnings included */
 } block;
 static struct thread threads[THREADS];
 static struct warp warps[THREADS / EMULATOR_WARP];
@@ -150,6 +151,7 @@ int emulator_barrier_count(bool vote, const char *file, int line)
         return block.votes;
     }
     block.arrived = block.votes = 0;
+    block.barriers++;
     for (int i = 0; i < block.count; i++) {
         if (threads[i].line != line || strcmp(threads[i].file, file) != 0)
             emulator_fail("waits at the barrier of %s:%d, thread %d at that of %s:%d", file, line, i, threads[i].file,
@@ -163,6 +165,20 @@ int emulator_barrier_count(bool vote, const char *file, int line)
 int emulator_lane(void)
 {
     return block.running % EMULATOR_WARP;
+}
+
+void block_now(unsigned *barriers, unsigned *syncs, short *warp, short *lane)
+{
+    *warp = (short)(block.running / EMULATOR_WARP);
+    *lane = (short)(block.running % EMULATOR_WARP);
+    *barriers = block.barriers;
+    *syncs = warps[*warp].syncs;
+}
+
+void emulator_sync_complete(const struct emulator_warp *w)
+{
+    if (w->mask == 0xffffffffu)
+        warps[block.running / EMULATOR_WARP].syncs++;
 }
 
 /* The group of a warp's lanes that came with this operation and mask; a new one for the first. */
@@ -205,8 +221,7 @@ void emulator_collect(const char *operation, emulator_complete *complete, unsign
         all.result[i] = lanes[i].result;
         lanes[i].state = READY;
     }
-    if (complete)
-        complete(&all);
+    complete(&all);
 }
 
 void emulator_shuffle_complete(const struct emulator_warp *w)
@@ -244,6 +259,7 @@ void copies_add(void *to, const void *from, size_t bytes, bool valid)
     struct thread *t = &threads[block.running];
     if (t->copy_count == COPIES)
         emulator_fail("more than %d cp.async wait", COPIES);
+    races_access(to, bytes, true);
     memset(to, emulator_poison(), bytes);
     t->copies[t->copy_count++] = {to, from, bytes, valid};
 }
@@ -265,6 +281,7 @@ void copies_wait(int groups)
     int end = t->group_end[ready - 1];
     for (int i = 0; i < end; i++) {
         const struct copy *c = &t->copies[i];
+        races_access(c->to, c->bytes, true);
         if (c->valid)
             memcpy(c->to, c->from, c->bytes);
         else
@@ -326,6 +343,7 @@ static void run_block(void)
 {
     memset(block.shared.data, emulator_poison(), block.shared_bytes);
     block.done = block.arrived = 0;
+    block.barriers++;
     for (int i = 0; i < block.count; i++)
         threads[i].state = READY;
     /* Lanes that the block does not have count as ended. */
@@ -358,11 +376,12 @@ void emulator_run(const char *kernel, const void *address, dim3 grid, dim3 size,
         emulator_fail("%s is launched with blocks of %u x %u x %u threads", kernel, size.x, size.y, size.z);
     if (grid.x == 0 || grid.x > INT32_MAX || grid.y - 1 > 65534 || grid.z - 1 > 65534)
         emulator_fail("%s is launched with a grid of %u x %u x %u", kernel, grid.x, grid.y, grid.z);
-    if (shared > SHARED_LIMIT || shared > emulator_shared_allowed(address))
+    if (shared > EMULATOR_SHARED_LIMIT || shared > emulator_shared_allowed(address))
         emulator_fail("%s is launched with %zu bytes of shared memory", kernel, shared);
     if (!block.shared.pages)
-        block.shared = guarded_alloc(SHARED_LIMIT, 16);
+        block.shared = guarded_alloc(EMULATOR_SHARED_LIMIT, 16);
     guarded_place(&block.shared, shared, 16);
+    races_watch(block.shared.data, shared);
     block.shared_bytes = shared;
     block.count = (int)count;
     block.body = &body;

@@ -5,7 +5,8 @@
  *  - reads and writes outside an allocation or outside shared memory (guard pages and, where alignment leaves a gap,
  *    guard bytes, looked at after each launch);
  *  - a barrier that some threads of the block never reach, a warp operation that lanes of its mask never reach, a
- *    shuffle from a lane outside its mask.
+ *    shuffle from a lane outside its mask;
+ *  - two threads' accesses to the same bytes of shared memory, one of them a write, without a barrier between.
  * Undefined memory (fresh allocations, shared memory at a block's start, cp.async's targets until they are waited for)
  * holds a pattern, so that reading it shows in results; two runs with different patterns and turns must agree.
  * For programs that load it: ATELIER_EMULATOR_DEVICES says how many devices there are (1), and with

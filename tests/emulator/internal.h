@@ -40,4 +40,11 @@ void copies_add(void *to, const void *from, size_t bytes, bool valid);
 void copies_commit(void);
 void copies_wait(int groups);
 
+/* Accesses to shared memory, of which those that race end the program (races.cc). The running thread's place, and how
+ * often its block and its warp have been brought together. */
+enum { EMULATOR_SHARED_LIMIT = 227 << 10 /* bytes: compute capability 9.0 */ };
+void races_watch(const void *shared, size_t bytes);
+void races_access(const void *p, size_t bytes, bool write);
+void block_now(unsigned *barriers, unsigned *syncs, short *warp, short *lane);
+
 #endif

@@ -153,6 +153,7 @@ void load_matrices(unsigned r[4], const void *row)
 {
     check_aligned("ldmatrix", row);
     check_shared("ldmatrix", row);
+    races_access(row, 16, false);
     emulator_collect("ldmatrix", load_straight, 0xffffffffu, row, r);
 }
 
@@ -160,6 +161,7 @@ void load_matrices_transposed(unsigned r[4], const void *row)
 {
     check_aligned("ldmatrix", row);
     check_shared("ldmatrix", row);
+    races_access(row, 16, false);
     emulator_collect("ldmatrix.trans", load_transposed, 0xffffffffu, row, r);
 }
 

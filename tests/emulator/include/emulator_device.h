@@ -37,9 +37,10 @@ typedef void emulator_complete(const struct emulator_warp *w);
 void emulator_collect(const char *operation, emulator_complete *complete, unsigned mask, const void *given,
                       void *result);
 
+emulator_complete emulator_sync_complete;
 static inline void __syncwarp(unsigned mask = 0xffffffffu)
 {
-    emulator_collect("__syncwarp", nullptr, mask, nullptr, nullptr);
+    emulator_collect("__syncwarp", emulator_sync_complete, mask, nullptr, nullptr);
 }
 
 /* A 32-bit or 64-bit value of lane `source` of each lane's own choosing; a lane outside the mask is an error. */

@@ -20,6 +20,10 @@ const char *const FAULT_MESSAGES[FAULTS] = {
     "a grid of 1 x 70000 x 1",
     "is launched with 60000 bytes of shared memory",
     "ends before its cp.async were waited for",
+    "thread (63, 0, 0): reads byte 124 of shared memory, which thread 31 has written, with no barrier between",
+    "thread (31, 0, 0): writes byte 0 of shared memory, which other threads have read, with no barrier between",
+    "thread (31, 0, 0): reads byte 120 of shared memory, which thread 30 has written, with no barrier between",
+    "thread (4, 0, 0): writes byte 64 of shared memory, which thread 63 has read, with no barrier between",
 };
 
 static __device__ int endless(volatile int *p, int n)
@@ -84,6 +88,34 @@ static __global__ void fault_kernel(enum fault fault, float *x)
         copy_async(shared + 4 * (i % 16), x, true);
         copy_async_commit();
         break;
+    case FAULT_READ_UNORDERED:
+        if (i < 32)
+            shared[i] = value;
+        __syncwarp();
+        if (i >= 32)
+            x[i] = shared[i - 32];
+        break;
+    case FAULT_WRITE_UNORDERED:
+        shared[i] = value;
+        __syncthreads();
+        x[i] = shared[0];
+        if (i == 31)
+            shared[0] = 2;
+        break;
+    case FAULT_SHUFFLE_ORDERS:
+        shared[i] = value;
+        __shfl_xor_sync(0xffffffffu, value, 1);
+        x[i] = shared[i ^ 1];
+        break;
+    case FAULT_COPY_UNORDERED:
+        __syncthreads();
+        if (i < 16)
+            copy_async(shared + 4 * i, x + 4 * i, true);
+        copy_async_commit();
+        copy_async_wait<0>();
+        if (i >= 32)
+            x[0] = shared[16];
+        break;
     default:
         break;
     }
@@ -105,9 +137,6 @@ static __global__ void undefined_kernel(float *out, const float *zeros, int whic
     if (which == 0) {
         shared[i] = i == 17 ? shared[i] : 1;
         __syncthreads();
-        out[i] = shared[63 - i];
-    } else if (which == 1) {
-        shared[i] = (float)i;
         out[i] = shared[63 - i];
     } else {
         copy_async(shared + 4 * i, zeros + 4 * i, true);
@@ -136,14 +165,9 @@ float fault_sum_of_shared(void)
     return undefined(0);
 }
 
-float fault_race(void)
-{
-    return undefined(1);
-}
-
 float fault_copy_without_wait(void)
 {
-    return undefined(2);
+    return undefined(1);
 }
 
 /* Elements are small whole numbers, so products and sums are exact in every type. */

@@ -23,6 +23,10 @@ enum fault {
     FAULT_GRID,
     FAULT_SHARED_TOO_MUCH,
     FAULT_COPY_NOT_WAITED,
+    FAULT_READ_UNORDERED,  /* of what another warp writes, with no barrier between */
+    FAULT_WRITE_UNORDERED, /* of what another lane has read */
+    FAULT_SHUFFLE_ORDERS,  /* a shuffle for want of a barrier */
+    FAULT_COPY_UNORDERED,  /* waited for by the thread that copied, with no barrier before another reads */
     FAULTS
 };
 extern const char *const FAULT_MESSAGES[FAULTS]; /* a part of what must be said */
@@ -30,7 +34,6 @@ void fault_commit(enum fault fault);
 
 /* Results of one block of 64 threads that depend on what is undefined or on turns: equal for a right kernel. */
 float fault_sum_of_shared(void); /* reads shared memory that it did not write */
-float fault_race(void);          /* reads what another thread writes without a barrier between */
 float fault_copy_without_wait(void);
 
 /* Fragments against plain products: the largest difference. kind: 0 bf16, 1 f16, 2 tf32. */

@@ -82,7 +82,6 @@ static void shows_undefined_values(void **state)
 {
     (void)state;
     assert_true(differs(fault_sum_of_shared));
-    assert_true(differs(fault_race));
     assert_true(differs(fault_copy_without_wait));
 }
 
