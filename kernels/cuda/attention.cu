@@ -19,24 +19,6 @@ struct forward {
     float scale; /* of scores, in units of log 2 */
 };
 
-/* -INFINITY for scores of what is not seen. */
-template <int N>
-__device__ inline void hide(float s[N][4], const struct view &v, const struct keys &keys, int first, int from)
-{
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-        int i = first + own_row(2 * half), low = view_low(v, i);
-#pragma unroll
-        for (int n = 0; n < N; n++)
-#pragma unroll
-            for (int e = 2 * half; e < 2 * half + 2; e++) {
-                int number = from + own_column(n, e);
-                bool seen = number < keys.count && view_sees(v, i, low, key_index(keys, number));
-                s[n][e] = seen ? s[n][e] : -INFINITY;
-            }
-    }
-}
-
 template <class T, int D> static __global__ void __launch_bounds__(WARPS *WARP) attention_kernel(struct forward f)
 {
     unsigned short *queries = (unsigned short *)shared_memory(), *tiles = queries + QUERIES * tile_row<D>;
@@ -132,7 +114,7 @@ static void attention(struct tensor out, struct tensor lse, struct tensor qkv, c
         .v = parts[2],
         .out = (unsigned short *)out.data,
         .lse = (float *)lse.data,
-        .batch_step = s->states * parts[0].step,
+        .batch_step = (size_t)s->states * parts[0].step,
         .heads = s->heads,
         .width = s->head_dim,
         .scale = LOG2E / sqrtf((float)s->head_dim),

@@ -84,6 +84,14 @@ __device__ inline int view_high(const struct view &v, int j)
     }
 }
 
+/* Under MASK_CONV, whether an index sees the one `back` before it, which is not before its low: whether that lies
+ * within a row of the kernel, or between two. */
+__device__ inline bool view_within(const struct view &v, int back)
+{
+    int between = v.grid - 1 - 2 * v.half, n = back - v.half + v.grid - 1; /* rows end where grid divides n + 1 */
+    return between <= 0 || n - view_line(v, n) * v.grid >= between;
+}
+
 /* Whether index i, whose low is given, sees index j. */
 __device__ inline bool view_sees(const struct view &v, int i, int low, int j)
 {
@@ -91,11 +99,7 @@ __device__ inline bool view_sees(const struct view &v, int i, int low, int j)
         return true;
     if (j > i || (j >= v.prefix && j < low))
         return false;
-    if (v.mask != MASK_CONV || j < v.prefix)
-        return true;
-    /* The first of the kernel's rows whose right end is not before j; j is in it or between two rows. */
-    int back = i - j, row = view_line(v, max(back - v.half + v.grid - 1, 0));
-    return row <= v.half && back - row * v.grid >= -v.half;
+    return v.mask != MASK_CONV || j < v.prefix || view_within(v, i - j);
 }
 
 /* The indices that a range of queries may see, numbered from 0: 0 .. split - 1, then `jump` further. */
@@ -135,6 +139,35 @@ __device__ inline enum sight sight_of(const struct view &v, const struct keys &k
     return all ? SEES_ALL : SEES_SOME;
 }
 
+/* Scores s [16, 8 N] of queries first ... and keys numbered from ...: -INFINITY where nothing is seen. */
+template <int N>
+__device__ inline void hide(float s[N][4], const struct view &v, const struct keys &k, int first, int from)
+{
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        /* Seen are keys before `start`, and those from low to last, or some of these. */
+        int i = first + own_row(2 * half), start = v.mask == MASK_NONE ? k.count : min(i + 1, k.split);
+        int low = max(view_low(v, i), v.prefix) - k.jump, last = i - k.jump;
+#pragma unroll
+        for (int n = 0; n < N; n++)
+#pragma unroll
+            for (int e = 2 * half; e < 2 * half + 2; e++) {
+                int number = from + own_column(n, e);
+                bool seen = number < start || (number >= low && number <= last);
+                s[n][e] = seen ? s[n][e] : -INFINITY;
+            }
+        if (v.mask != MASK_CONV)
+            continue;
+#pragma unroll
+        for (int n = 0; n < N; n++)
+#pragma unroll
+            for (int e = 2 * half; e < 2 * half + 2; e++) {
+                int number = from + own_column(n, e);
+                s[n][e] = number < k.split || view_within(v, last - number) ? s[n][e] : -INFINITY;
+            }
+    }
+}
+
 /* Tiles in shared memory: rows of D elements, 16 bytes further apart so that eight rows lie in different banks. */
 template <int D> constexpr int tile_row = D + 8;
 template <int D> constexpr size_t tile_bytes(int rows)
@@ -145,39 +178,41 @@ template <int D> constexpr size_t tile_bytes(int rows)
 /* Where one head's vectors of one part lie: `step` elements from a state to the next, `width` of them used. */
 struct vectors {
     const unsigned short *data;
-    size_t step;
-    int width;
+    int step, width;
 };
 
-/* tile [ROWS, D] = the vectors of the states that state_of(row) names; zeros for -1 and beyond their width. By COUNT
- * threads, of which this is one. */
-template <int D, int ROWS, int COUNT, class StateOf>
-__device__ inline void load_tile(unsigned short *tile, const struct vectors &from, int thread, StateOf state_of)
+/* A thread's piece of a vector; zeros for state -1 and beyond the width. */
+__device__ inline void load_piece(unsigned short *to, const struct vectors &from, int state, int at)
 {
-    constexpr int PIECES = D / 8;
-    int at = thread % PIECES * 8;
-#pragma unroll
-    for (int row = thread / PIECES; row < ROWS; row += COUNT / PIECES) {
-        int state = state_of(row);
-        bool valid = state >= 0 && at < from.width;
-        copy_async(tile + row * tile_row<D> + at, from.data + (valid ? state * from.step + at : 0), valid);
-    }
+    const unsigned short *piece = from.data + at + (ptrdiff_t)max(state, 0) * from.step;
+    copy_async(to, piece, state >= 0 && at < from.width);
 }
 
-/* The same of two parts, in tiles one after the other. */
+/* Tiles [ROWS, D], one after the other, of the vectors of the states that state_of(row) names: one of x, or of x and y.
+ * By COUNT threads, of which this is one. */
 template <int D, int ROWS, int COUNT, class StateOf>
-__device__ inline void load_tiles(unsigned short *tiles, const struct vectors &x, const struct vectors &y, int thread,
+__device__ inline void load_tile(unsigned short *tile, const struct vectors &x, int thread, StateOf state_of)
+{
+    constexpr int PIECES = D / 8, AT_ONCE = COUNT / PIECES;
+    int at = thread % PIECES * 8, first = thread / PIECES;
+    tile += first * tile_row<D> + at;
+#pragma unroll
+    for (int row = 0; row < ROWS; row += AT_ONCE)
+        load_piece(tile + row * tile_row<D>, x, state_of(first + row), at);
+}
+
+template <int D, int ROWS, int COUNT, class StateOf>
+__device__ inline void load_tiles(unsigned short *tile, const struct vectors &x, const struct vectors &y, int thread,
                                   StateOf state_of)
 {
-    constexpr int PIECES = D / 8;
-    int at = thread % PIECES * 8;
+    constexpr int PIECES = D / 8, AT_ONCE = COUNT / PIECES;
+    int at = thread % PIECES * 8, first = thread / PIECES;
+    tile += first * tile_row<D> + at;
 #pragma unroll
-    for (int row = thread / PIECES; row < ROWS; row += COUNT / PIECES) {
-        int state = state_of(row);
-        bool valid = state >= 0 && at < x.width;
-        unsigned short *to = tiles + row * tile_row<D> + at;
-        copy_async(to, x.data + (valid ? state * x.step + at : 0), valid);
-        copy_async(to + ROWS * tile_row<D>, y.data + (valid ? state * y.step + at : 0), valid);
+    for (int row = 0; row < ROWS; row += AT_ONCE) {
+        int state = state_of(first + row);
+        load_piece(tile + row * tile_row<D>, x, state, at);
+        load_piece(tile + (ROWS + row) * tile_row<D>, y, state, at);
     }
 }
 
@@ -303,7 +338,7 @@ static inline void attention_parts(struct vectors parts[3], struct tensor qkv, c
 {
     size_t width = (size_t)s->heads * s->head_dim;
     for (int i = 0; i < 3; i++)
-        parts[i] = {(const unsigned short *)qkv.data + i * width, 3 * width, s->head_dim};
+        parts[i] = {(const unsigned short *)qkv.data + i * width, 3 * (int)width, s->head_dim};
 }
 
 /* Tensor cores take 16-bit vectors in pieces of 16 bytes. */

@@ -8,6 +8,7 @@
 #define WARPS 4
 #define OWN (16 * WARPS) /* queries, or keys, of a block */
 #define OTHERS 32        /* keys, or queries, that pass by at a time */
+#define LANES 8          /* of a vector, in delta_kernel */
 
 struct backward {
     struct view view;
@@ -19,20 +20,27 @@ struct backward {
     float scale; /* of scores */
 };
 
-/* delta [batch, heads, states] = out . dout: the mean of the weights' gradients. A warp a vector. */
-static __global__ void delta_kernel(struct tensor delta, struct tensor out, struct tensor dout, int states, int heads,
-                                    int width, size_t vectors)
+/* delta [batch, heads, states] = out . dout: the mean of the weights' gradients. LANES lanes a vector, a batch's side
+ * by side along blockIdx.x. */
+static __global__ void delta_kernel(float *delta, struct tensor out, struct tensor dout, unsigned states,
+                                    unsigned heads, int width)
 {
-    size_t vector = global_thread() / WARP;
-    if (vector >= vectors)
-        return;
+    unsigned vector = (blockIdx.x * blockDim.x + threadIdx.x) / LANES, vectors = states * heads;
     float sum = 0;
-    for (int i = threadIdx.x % WARP; i < width; i += WARP)
-        sum += load(out, vector * width + i) * load(dout, vector * width + i);
-    sum = warp_sum(sum);
-    size_t head = vector % heads, state = vector / heads % states, batch = vector / heads / states;
-    if (threadIdx.x % WARP == 0)
-        ((float *)delta.data)[(batch * heads + head) * states + state] = sum;
+    if (vector < vectors) {
+        size_t row = (size_t)blockIdx.y * vectors + vector;
+        out = row_of(out, row, width);
+        dout = row_of(dout, row, width);
+        for (int i = threadIdx.x % LANES * EACH; i < width; i += LANES * EACH) {
+            struct floats8 x = load8(out, i, width), y = load8(dout, i, width);
+            for (int j = 0; j < EACH; j++)
+                sum += x.v[j] * y.v[j];
+        }
+    }
+    for (int bits = LANES / 2; bits; bits /= 2)
+        sum += __shfl_xor_sync(0xffffffffu, sum, bits);
+    if (vector < vectors && threadIdx.x % LANES == 0)
+        delta[((size_t)blockIdx.y * heads + vector % heads) * states + vector / heads] = sum;
 }
 
 /* The block's head and batch. */
@@ -70,10 +78,8 @@ template <class T, int D> static __global__ void __launch_bounds__(WARPS *WARP) 
     fetch(0);
 
     float lse[2], delta[2];
-    int low[2];
     for (int half = 0; half < 2; half++) {
-        int i = mine + own_row(2 * half), state = view_state(f.view, i);
-        low[half] = view_low(f.view, i);
+        int state = view_state(f.view, mine + own_row(2 * half));
         lse[half] = state < 0 ? INFINITY : f.lse[state] * LOG2E;
         delta[half] = state < 0 ? 0 : f.delta[state];
     }
@@ -96,14 +102,13 @@ template <class T, int D> static __global__ void __launch_bounds__(WARPS *WARP) 
             float s[N][4] = {}, ds[N][4] = {};
             multiply_transposed<T, D, N>(s, q, tile);
             multiply_transposed<T, D, N>(ds, dout, tile + OTHERS * tile_row<D>);
+            if (sight == SEES_SOME)
+                hide<N>(s, f.view, keys, mine, from);
 #pragma unroll
             for (int n = 0; n < N; n++)
 #pragma unroll
                 for (int e = 0; e < 4; e++) {
-                    int number = from + own_column(n, e), i = mine + own_row(e);
-                    bool seen = sight == SEES_ALL ||
-                                (number < keys.count && view_sees(f.view, i, low[e / 2], key_index(keys, number)));
-                    float weight = seen ? exp2_approximate(s[n][e] * (f.scale * LOG2E) - lse[e / 2]) : 0;
+                    float weight = exp2_approximate(s[n][e] * (f.scale * LOG2E) - lse[e / 2]);
                     ds[n][e] = weight * (ds[n][e] - delta[e / 2]);
                 }
             multiply<T, D, N>(dq, ds, tile);
@@ -117,10 +122,28 @@ template <class T, int D> static __global__ void __launch_bounds__(WARPS *WARP) 
 /* What the keys' pass needs of a query beside its vectors. */
 struct query {
     float lse, delta; /* lse in units of log 2; infinite: there is no such query */
-    int low;
 };
 
-template <class T, int D> static __global__ void __launch_bounds__(WARPS *WARP) keys_kernel(struct backward f)
+/* Scores s [16, 8 N] of keys first ... and queries from ...: -INFINITY where nothing is seen. */
+template <int N> __device__ inline void hide_keys(float s[N][4], const struct view &v, int first, int from)
+{
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        int j = first + own_row(2 * half), high = view_high(v, j);
+        bool rows = v.mask == MASK_CONV && j >= v.prefix;
+#pragma unroll
+        for (int n = 0; n < N; n++)
+#pragma unroll
+            for (int e = 2 * half; e < 2 * half + 2; e++) {
+                int i = from + own_column(n, e);
+                bool seen = i >= j && i < high && (!rows || view_within(v, i - j));
+                s[n][e] = seen ? s[n][e] : -INFINITY;
+            }
+    }
+}
+
+template <class T, int D>
+static __global__ void __launch_bounds__(WARPS *WARP, D <= 64 ? 3 : 1) keys_kernel(struct backward f)
 {
     constexpr int N = OTHERS / 8;
     unsigned short *own = (unsigned short *)shared_memory(), *tiles = own + 2 * OWN * tile_row<D>;
@@ -141,13 +164,19 @@ template <class T, int D> static __global__ void __launch_bounds__(WARPS *WARP) 
         for (int row = threadIdx.x; row < OTHERS; row += blockDim.x) {
             int state = state_of(row);
             queries[buffer * OTHERS + row] = {state < 0 ? INFINITY : f.lse[state] * LOG2E,
-                                              state < 0 ? 0 : f.delta[state], view_low(f.view, from + row)};
+                                              state < 0 ? 0 : f.delta[state]};
         }
     };
     auto own_state = [&](int row) { return view_state(f.view, first + row); };
     load_tiles<D, OWN, WARPS * WARP>(own, f.k, f.v, threadIdx.x, own_state);
     fetch(begin);
 
+    /* Queries see keys up to themselves, and the image's not beyond view_high, which rises. */
+    int high = view_high(f.view, min(mine, f.view.length - 1)), last_high = view_high(f.view, mine_end);
+    auto seen_by_all = [&](int from) {
+        bool image = mine >= f.view.prefix && f.view.mask != MASK_CONV && from + OTHERS <= high;
+        return all || (from >= mine + 15 && (mine + 15 < f.view.prefix || image));
+    };
     unsigned k[D / 16][4], v[D / 16][4];
     float dk[D / 8][4] = {}, dv[D / 8][4] = {};
     for (int from = begin; from < end; from += OTHERS) {
@@ -161,23 +190,22 @@ template <class T, int D> static __global__ void __launch_bounds__(WARPS *WARP) 
             load_operand<D>(k, own + threadIdx.x / WARP * 16 * tile_row<D>);
             load_operand<D>(v, own + (OWN + threadIdx.x / WARP * 16) * tile_row<D>);
         }
-        /* Queries see keys up to themselves, and the image's not beyond view_high. */
-        bool seen_by_some = mine < f.view.length && (all || from + OTHERS > mine) &&
-                            (mine < f.view.prefix || from < view_high(f.view, mine_end));
+        bool seen_by_some =
+            mine < f.view.length && (all || from + OTHERS > mine) && (mine < f.view.prefix || from < last_high);
         if (seen_by_some) {
             const unsigned short *tile = tiles + from / OTHERS % 2 * 2 * OTHERS * tile_row<D>;
             const struct query *others = queries + from / OTHERS % 2 * OTHERS;
             float s[N][4] = {}, ds[N][4] = {};
             multiply_transposed<T, D, N>(s, k, tile);
             multiply_transposed<T, D, N>(ds, v, tile + OTHERS * tile_row<D>);
+            if (!seen_by_all(from))
+                hide_keys<N>(s, f.view, mine, from);
 #pragma unroll
             for (int n = 0; n < N; n++)
 #pragma unroll
                 for (int e = 0; e < 4; e++) {
-                    int column = own_column(n, e), j = mine + own_row(e);
-                    struct query query = others[column];
-                    bool seen = view_sees(f.view, from + column, query.low, j);
-                    s[n][e] = seen ? exp2_approximate(s[n][e] * (f.scale * LOG2E) - query.lse) : 0;
+                    struct query query = others[own_column(n, e)];
+                    s[n][e] = exp2_approximate(s[n][e] * (f.scale * LOG2E) - query.lse);
                     ds[n][e] = s[n][e] * (ds[n][e] - query.delta);
                 }
             multiply<T, D, N>(dv, s, tile + OTHERS * tile_row<D>);
@@ -216,8 +244,9 @@ static void attention_backward(struct tensor dqkv, struct tensor dout, struct te
 {
     size_t vectors = (size_t)s->batch * s->states * s->heads, width = (size_t)s->heads * s->head_dim;
     struct tensor delta = {device_scratch(vectors * sizeof(float)), F32};
-    LAUNCH(delta_kernel, blocks_for(vectors * WARP, THREADS), THREADS, 0, device_stream, delta, out, dout, s->states,
-           s->heads, s->head_dim, vectors);
+    dim3 grid(blocks_for((size_t)s->states * s->heads * LANES, THREADS), s->batch);
+    LAUNCH(delta_kernel, grid, THREADS, 0, device_stream, (float *)delta.data, out, dout, (unsigned)s->states,
+           (unsigned)s->heads, s->head_dim);
     if (!attention_on_tensor_cores(s, qkv, dout, dqkv)) {
         attention_any_backward(dqkv, dout, qkv, delta, lse, s);
         return;
@@ -230,7 +259,7 @@ static void attention_backward(struct tensor dqkv, struct tensor dout, struct te
         .q = parts[0],
         .k = parts[1],
         .v = parts[2],
-        .dout = {(const unsigned short *)dout.data, width, s->head_dim},
+        .dout = {(const unsigned short *)dout.data, (int)width, s->head_dim},
         .dq = (unsigned short *)gradients[0].data,
         .dk = (unsigned short *)gradients[1].data,
         .dv = (unsigned short *)gradients[2].data,

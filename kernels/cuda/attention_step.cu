@@ -108,7 +108,7 @@ template <class T, int D>
 __device__ inline void attend_prefix(const struct step &s, union share<D> *share, const unsigned short *queries,
                                      int head)
 {
-    size_t step = (size_t)3 * s.heads * s.width;
+    int step = 3 * s.heads * s.width;
     const unsigned short *data = (const unsigned short *)s.prefix.data;
     struct vectors k = {data + prefix_at(s, 0, 1, head), step, s.width}, v = k;
     v.data = data + prefix_at(s, 0, 2, head);
@@ -266,8 +266,7 @@ template <class T, int D> static __global__ void __launch_bounds__(WARPS *WARP) 
     unsigned short *queries = (unsigned short *)shared_memory();
     auto *shares = (union share<D> *)(queries + TOGETHER * tile_row<D>);
     int head = blockIdx.x, first = blockIdx.y * TOGETHER, warp = threadIdx.x / WARP, position = *s.position;
-    struct vectors q = {(const unsigned short *)s.qkv.data + query_at(s, 0, 0, head), (size_t)3 * s.heads * s.width,
-                        s.width};
+    struct vectors q = {(const unsigned short *)s.qkv.data + query_at(s, 0, 0, head), 3 * s.heads * s.width, s.width};
     load_tile<D, TOGETHER, WARPS * WARP>(queries, q, threadIdx.x,
                                          [&](int row) { return first + row < s.batch ? first + row : -1; });
     copy_async_commit();
