@@ -48,6 +48,16 @@ struct choice {
 
 static std::vector<struct choice> choices;
 
+static void check_product(cublasStatus_t status, const struct product *p)
+{
+    if (status == CUBLAS_STATUS_SUCCESS)
+        return;
+    fprintf(stderr, "cuda: product of [%d, %d]%s and [%d, %d]%s, %zu and %zu bytes an element: %s\n", p->m, p->k,
+            p->ta ? " transposed" : "", p->k, p->n, p->tb ? " transposed" : "", dtype_size(p->in), dtype_size(p->out),
+            cublasGetStatusString(status));
+    exit(ERR_IO);
+}
+
 static bool same(const struct product *p, const struct product *q)
 {
     return p->m == q->m && p->n == q->n && p->k == q->k && p->ta == q->ta && p->tb == q->tb && p->in == q->in &&
@@ -127,6 +137,7 @@ static const struct choice *choose(const struct product *p, const struct descrip
     cublasLtMatmulPreference_t preference;
     cublasLtMatmulHeuristicResult_t result;
     size_t bytes = WORKSPACE;
+    uint32_t whole = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE; /* parts of a sum are not rounded to the result's type */
     int count = 0;
     check(cublasLtMatmulPreferenceCreate(&preference), "preference");
     const struct {
@@ -138,6 +149,9 @@ static const struct choice *choose(const struct product *p, const struct descrip
                    {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, p->c_align}};
     check(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &bytes,
                                                sizeof bytes),
+          "preference");
+    check(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &whole,
+                                               sizeof whole),
           "preference");
     for (int i = 0; i < 4; i++)
         check(cublasLtMatmulPreferenceSetAttribute(preference, aligned[i].which, &aligned[i].bytes,
@@ -151,7 +165,7 @@ static const struct choice *choose(const struct product *p, const struct descrip
     return &choices.back();
 }
 
-/* False: cuBLASLt has no such product (it has all without an epilogue), and nothing was done. */
+/* False: cuBLASLt does not do this product with its epilogue, and did nothing; without an epilogue it does all. */
 static bool multiply(struct tensor c, struct tensor a, struct tensor b, const struct product *shape, float alpha,
                      float beta, const void *bias, const void *pre)
 {
@@ -160,17 +174,17 @@ static bool multiply(struct tensor c, struct tensor a, struct tensor b, const st
     p.out = c.dtype;
     p.a_align = alignment(a.data);
     p.b_align = alignment(b.data);
-    p.c_align = alignment(c.data);
+    p.c_align = min(alignment(c.data), bias ? alignment(bias) : (unsigned)ALIGNED);
     struct descriptors d = describe(&p, bias, pre);
     const struct choice *choice = choose(&p, &d);
+    cublasStatus_t status = CUBLAS_STATUS_NOT_SUPPORTED;
     if (choice->found)
-        check(cublasLtMatmul(handle, d.matmul, &alpha, b.data, d.a, a.data, d.b, &beta, c.data, d.c, c.data, d.c,
-                             &choice->algo, workspace, WORKSPACE, device_stream),
-              "product");
-    else if (p.epilogue == CUBLASLT_EPILOGUE_DEFAULT)
-        check(CUBLAS_STATUS_NOT_SUPPORTED, "product");
+        status = cublasLtMatmul(handle, d.matmul, &alpha, b.data, d.a, a.data, d.b, &beta, c.data, d.c, c.data, d.c,
+                                &choice->algo, workspace, WORKSPACE, device_stream);
     destroy(&d);
-    return choice->found;
+    if (p.epilogue == CUBLASLT_EPILOGUE_DEFAULT)
+        check_product(status, &p);
+    return status == CUBLAS_STATUS_SUCCESS;
 }
 
 /* One operation's scratch, given out part by part. */
@@ -313,10 +327,10 @@ static void linear_backward(struct tensor dx, struct tensor dw, struct tensor db
     weight_gradient(dw, dbias, dy, x, &to_w);
 }
 
-/* What cuBLASLt asks of the states before GELU. */
+/* What cuBLASLt asks of the states before GELU; F32 would lose by its approximation of tanh. */
 static bool fits_aux(struct tensor pre, int width)
 {
-    return (uintptr_t)pre.data % 16 == 0 && width % 8 == 0;
+    return pre.dtype != F32 && (uintptr_t)pre.data % 16 == 0 && width % 8 == 0;
 }
 
 template <cublasComputeType_t WIDE>

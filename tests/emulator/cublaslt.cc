@@ -22,7 +22,7 @@ struct emulator_layout {
 };
 
 struct emulator_preference {
-    size_t alignment[5];
+    size_t set[6]; /* by attribute; 1 to 4: alignments */
 };
 
 static bool epilogues = true;
@@ -124,7 +124,7 @@ cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t l)
 
 cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *p)
 {
-    *p = new emulator_preference{{0, 256, 256, 256, 256}};
+    *p = new emulator_preference{{0, 256, 256, 256, 256, 0}};
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -132,8 +132,8 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p
                                                     cublasLtMatmulPreferenceAttributes_t which, const void *value,
                                                     size_t bytes)
 {
-    p->alignment[which] = 0;
-    memcpy(&p->alignment[which], value, bytes);
+    p->set[which] = 0;
+    memcpy(&p->set[which], value, bytes);
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -162,7 +162,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
         return CUBLAS_STATUS_NOT_SUPPORTED;
     int which = 0;
     for (int i = 1; i < 5; i++)
-        which |= __builtin_ctzl(p->alignment[i]) << 4 * i;
+        which |= __builtin_ctzl(p->set[i]) << 4 * i;
     results[0] = {{which}, 0, CUBLAS_STATUS_SUCCESS};
     return CUBLAS_STATUS_SUCCESS;
 }
