@@ -5,7 +5,7 @@
 
 #define EPSILON 1e-5f
 
-enum { ROWS_A_BLOCK = THREADS / WARP, LANE_STEP = WARP * EACH, ROWS_A_PART = 32, PARTS = 512 };
+enum { ROWS_A_BLOCK = THREADS / WARP, LANE_STEP = WARP * EACH, ROWS_A_PART = 8, PARTS = 512 };
 
 __device__ static size_t warp_row(void)
 {
