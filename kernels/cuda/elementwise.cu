@@ -102,13 +102,13 @@ void device_act_backward(enum activation kind, struct tensor dx, struct tensor d
     LAUNCH(act_backward_kernel, blocks_for(n, THREADS * EACH), THREADS, 0, device_stream, kind, dx, dy, x, n);
 }
 
-/* blockIdx.y: which repetition. */
-static __global__ void add_rows_kernel(struct tensor y, struct tensor x, size_t n)
+/* Blocks count the repetitions of x, `parts` of them each, along one axis: the other has 65,535 at most. */
+static __global__ void add_rows_kernel(struct tensor y, struct tensor x, unsigned parts, size_t n)
 {
-    size_t i = global_thread() * EACH;
+    size_t i = (blockIdx.x % parts * (size_t)blockDim.x + threadIdx.x) * EACH;
     if (i >= n)
         return;
-    struct tensor row = row_of(y, blockIdx.y, n);
+    struct tensor row = row_of(y, blockIdx.x / parts, n);
     struct floats8 sum = load8(row, i, n), more = load8(x, i, n);
     for (int j = 0; j < EACH; j++)
         sum.v[j] += more.v[j];
@@ -117,8 +117,8 @@ static __global__ void add_rows_kernel(struct tensor y, struct tensor x, size_t 
 
 static void add_rows(struct tensor y, struct tensor x, int repeat, size_t n)
 {
-    dim3 grid(blocks_for(n, THREADS * EACH), (unsigned)repeat);
-    LAUNCH(add_rows_kernel, grid, THREADS, 0, device_stream, y, x, n);
+    unsigned threads = row_threads(n), parts = blocks_for(n, threads * EACH);
+    LAUNCH(add_rows_kernel, parts * (unsigned)repeat, threads, 0, device_stream, y, x, parts, n);
 }
 
 static void add_rows_backward(struct tensor dx, struct tensor dy, int repeat, size_t n)
