@@ -38,9 +38,11 @@ __device__ inline bool tap_distance(const struct convolution &c, int row, int co
     return (unsigned)(row + dy) < (unsigned)c.height && (unsigned)(column + dx) < (unsigned)c.width;
 }
 
-/* y [pixels, out] = ; ids [pixels] = the first largest of each pixel's results. On tensor cores, and of F32. */
+/* y [pixels, out] = ; ids [pixels] = the first largest of each pixel's results. On tensor cores, where the latter takes
+ * room bytes of scratch, and of F32. */
 void convolve(struct tensor y, const struct convolution &c);
-void convolve_argmax(struct tensor ids, const struct convolution &c);
+size_t convolve_argmax_room(size_t pixels, int out);
+void convolve_argmax(struct tensor ids, const struct convolution &c, void *room);
 void convolve_any(struct tensor y, const struct convolution &c);
 void convolve_argmax_any(struct tensor ids, const struct convolution &c);
 

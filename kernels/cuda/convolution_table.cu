@@ -129,12 +129,13 @@ static void conv_infer(struct tensor y, struct tensor x, struct tensor packed, s
 static void conv_argmax(struct tensor ids, struct tensor x, struct tensor packed, struct tensor bias,
                         const struct conv_shape *s)
 {
-    struct scratch room = {(char *)device_scratch(padded_size(x, s->in, pixels_of(s), packed.dtype))};
-    struct convolution c = convolution_of(padded(&room, x, s->in, pixels_of(s), packed.dtype), packed, bias, s);
+    size_t pixels = pixels_of(s), input = padded_size(x, s->in, pixels, packed.dtype);
+    struct scratch room = {(char *)device_scratch(input + convolve_argmax_room(pixels, s->out))};
+    struct convolution c = convolution_of(padded(&room, x, s->in, pixels, packed.dtype), packed, bias, s);
     if (packed.dtype == F32)
         convolve_argmax_any(ids, c);
     else
-        convolve_argmax(ids, c);
+        convolve_argmax(ids, c, room.next);
 }
 
 static void conv(struct tensor y, struct tensor x, struct tensor w, struct tensor bias, const struct conv_shape *s)

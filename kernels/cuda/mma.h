@@ -85,6 +85,22 @@ __device__ inline void copy_async(void *shared, const void *global, bool valid)
                  : "memory");
 }
 
+/* copy_async of what is soon read again: by way of the nearest cache. */
+__device__ inline void copy_async_near(void *shared, const void *global, bool valid)
+{
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 16, %2;" ::"r"((unsigned)__cvta_generic_to_shared(shared)),
+                 "l"(__cvta_generic_to_global(global)), "r"(valid ? 16 : 0)
+                 : "memory");
+}
+
+/* All bits of those halves of x whose highest is set. */
+__device__ inline unsigned negative_halves(unsigned x)
+{
+    unsigned bits;
+    asm("prmt.b32 %0, %1, 0, 0xbb99;" : "=r"(bits) : "r"(x));
+    return bits;
+}
+
 /* Ends a group of copies. */
 __device__ inline void copy_async_commit(void)
 {

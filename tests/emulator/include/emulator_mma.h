@@ -14,6 +14,14 @@ float exp2_approximate(float x);
 void load_matrices(unsigned r[4], const void *row);
 void load_matrices_transposed(unsigned r[4], const void *row);
 void copy_async(void *shared, const void *global, bool valid);
+static inline void copy_async_near(void *shared, const void *global, bool valid)
+{
+    copy_async(shared, global, valid);
+}
+static inline unsigned negative_halves(unsigned x)
+{
+    return (x >> 15 & 0x10001) * 0xffff;
+}
 void copy_async_commit(void);
 void emulator_copy_async_wait(int groups);
 template <int GROUPS> static inline void copy_async_wait(void)
