@@ -87,7 +87,9 @@ static int time_steps(const struct bench *b, struct training *t, const char *wha
     if (optimizer_new(&t->optimizer, prior_params(t->prior)) != 0 || bench_randomise(b, prior_params(t->prior)) != 0)
         return -1;
     make_tokens(c, t->batch, t->text, t->image);
-    double seconds = bench_time(b, step, t), rate = step_work(c, t->batch) / seconds;
+    struct bench longer = *b;
+    longer.seconds *= 4;
+    double seconds = bench_time(&longer, step, t), rate = step_work(c, t->batch) / seconds;
     bench_result(b, "train", what, "seconds", seconds, "share of product rate", rate / b->rate, "TFLOP/s", rate / 1e12,
                  "parameters", parameters_of(t->prior), "layers", (double)c->layers, "width", width_of(c), "batch",
                  (double)t->batch, "states/s", (double)t->batch * states_of(c) / seconds, (char *)NULL);
@@ -215,11 +217,19 @@ static double sampling_bytes(const struct prior_config *c, int n)
     return positions * weights + 4 * d * (prefix + n * (seen + positions * c->layers));
 }
 
-/* Seconds that its products take at the measured rate, which many candidates make more than their reading does. */
-static double sampling_work(const struct prior_config *c, int n)
+/* Seconds that a product of weights, each of so many bytes, with n states takes at least: its reading or its work. */
+static double product_limit(const struct bench *b, double weights, int bytes, int n)
 {
-    double d = width_of(c);
-    return 2.0 * n * positions_of(c) * (12 * d * d * c->layers + d * c->image_vocab);
+    return fmax(weights * bytes / b->bandwidth, 2 * weights * n / b->rate);
+}
+
+/* Seconds that one picture for each of n candidates takes at least, one operation following the other: a product's work
+ * or reading, whichever takes longer, and what attention reads and writes. */
+static double sampling_limit(const struct bench *b, const struct prior_config *c, int n)
+{
+    double d = width_of(c), positions = positions_of(c), weights = 12 * d * d * c->layers, head = d * c->image_vocab;
+    double attention = sampling_bytes(c, n) - positions * (2 * weights + 4 * head);
+    return positions * (product_limit(b, weights, 2, n) + product_limit(b, head, 4, n)) + attention / b->bandwidth;
 }
 
 static int sample(const struct bench *b, struct prior *p, int n)
@@ -238,12 +248,12 @@ static int sample(const struct bench *b, struct prior *p, int n)
         seconds = bench_now() - start;
     }
     if (status == 0) {
-        double reading = sampling_bytes(c, n) / b->bandwidth, products = sampling_work(c, n) / b->rate;
+        double reading = sampling_bytes(c, n) / b->bandwidth, limit = sampling_limit(b, c, n);
         char what[32];
         snprintf(what, sizeof what, "%d candidates", n);
         bench_result(b, "sample", what, "seconds", seconds, "bandwidth limit", reading, "share of bandwidth limit",
-                     reading / seconds, "products' limit", products, "times the larger limit",
-                     seconds / fmax(reading, products), "parameters", parameters_of(p), (char *)NULL);
+                     reading / seconds, "limit", limit, "times the limit", seconds / limit, "parameters",
+                     parameters_of(p), (char *)NULL);
     }
     prior_sampler_free(&s);
     free(text);

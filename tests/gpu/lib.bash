@@ -4,7 +4,7 @@ BUILD=${BUILD:-build}
 programs=$BUILD/gpu
 started=$SECONDS
 export OMP_WAIT_POLICY=passive PATH=$PATH:/usr/local/cuda/bin
-mkdir -p "$BUILD"
+mkdir -p "$programs"
 
 # skip REASON: ends as drivers of tests take it.
 skip() {
@@ -12,14 +12,27 @@ skip() {
     exit 77
 }
 
+# build TARGETS...: a compiler that the sources have not met may warn; libraries beside libc are not asked for.
+build() {
+    make -s --no-print-directory -j"$(nproc)" BUILD="$BUILD" PKG_CFLAGS= WARN=-Werror=implicit-function-declaration NVCC_WARN=-w "$@"
+}
+
+# seconds_left MOST: of the time until $end, but no more than that.
+seconds_left() {
+    local left=$((end - SECONDS))
+    [ $left -lt "$1" ] || left=$1
+    [ $left -gt 0 ] || left=1
+    echo $left
+}
+
 if [ -n "${ATELIER_CUDA_LIBRARY:-}" ]; then
     name="$ATELIER_CUDA_LIBRARY" # of another place: the emulator's, say
+    build gpu-programs
 else
     export ATELIER_CUDA_LIBRARY=$BUILD/lib/libatelier-cuda.so
-    name=$(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -1) || true
-    [ -n "$name" ] || skip "no GPU answers here (nvidia-smi names none)"
-    make -s --no-print-directory -j"$(nproc)" BUILD="$BUILD" cuda
-    [ -e "$ATELIER_CUDA_LIBRARY" ] || skip "no CUDA library: nvcc is missing"
+    command -v nvcc >/dev/null || skip "no nvcc, which builds the kernels, on the path or in /usr/local/cuda/bin"
+    nvcc -w -o "$programs/device" tests/gpu/device.cu
+    name=$("$programs/device" 2>&1) || skip "no GPU answers here: $name"
+    build cuda gpu-programs
 fi
-make -s --no-print-directory -j"$(nproc)" BUILD="$BUILD" PKG_CFLAGS= gpu-programs
 echo "device: $name; built in $((SECONDS - started)) s"
