@@ -95,7 +95,7 @@ $(BUILD)/libcommon.a $(BUILD)/libkernels.a $(BUILD)/libmodels.a:
 # What these leave undefined (err_set), the program gives.
 $(BUILD)/lib/libatelier-cuda.so: $(CUDA_SRC:%.cu=$(BUILD)/%.o)
 	@mkdir -p $(@D)
-	@echo "link $@" && $(NVCC) -shared $(NVCC_ARCH) $^ -lcublasLt -Xlinker -rpath=$(abspath $(dir $(NVCC))../lib64) -o $@
+	@echo "link $@" && $(NVCC) -shared $(NVCC_ARCH) $^ -lcublasLt -Xlinker -rpath=$(abspath $(dir $(realpath $(NVCC)))../lib64) -o $@
 $(EMULATOR_LIB): $(EMULATOR_OBJ)
 	@mkdir -p $(@D)
 	@echo "link $@" && $(CXX) $(CXXFLAGS) -shared $^ -o $@
