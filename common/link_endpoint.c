@@ -6,6 +6,7 @@
  * it, the store's window among it. Programs in between bound what waits for a worker only: holding back more could hold
  * back the very record that all wait for.
  */
+#include "common/clock.h"
 #include "common/endpoint.h"
 #include "common/err.h"
 #include "common/link_port.h"
@@ -66,7 +67,7 @@ static int take_batch(struct link_source *s)
             return err_set(ERR_AGAIN, "the link was left after a signal");
         if (link_port_has_ended(s->port, &s->total))
             return SOURCE_END;
-        double now = stage_clock();
+        double now = clock_now();
         if (now - s->idle >= IDLE_SECONDS) {
             s->idle = now;
             return SOURCE_IDLE;
@@ -220,11 +221,11 @@ static int sink_link_put(void *self, const struct record *r)
     if (s->relays && s->body.len > CUT_BYTES && feed(s) < 0)
         return -1;
     if (s->items == 0)
-        s->begun = stage_clock();
+        s->begun = clock_now();
     link_record_pack(&s->body, r);
     s->items++;
     bool whole =
-        s->items >= s->options.link.batch || s->body.len >= BATCH_BYTES || stage_clock() - s->begun > BATCH_SECONDS;
+        s->items >= s->options.link.batch || s->body.len >= BATCH_BYTES || clock_now() - s->begun > BATCH_SECONDS;
     return s->relays || !whole ? 0 : feed_and_seal(s, 0);
 }
 

@@ -3,6 +3,7 @@
  * comes of them it publishes under the lock.
  */
 #include "common/link_port.h"
+#include "common/clock.h"
 #include "common/crc32c.h"
 #include "common/err.h"
 #include "common/stage.h"
@@ -150,7 +151,7 @@ static void *serve(void *self)
         given.len = 0;
         spare = given;
 
-        double now = stage_clock();
+        double now = clock_now();
         int rc = link_service(p->link, now);
         while (p->options.link.role == LINK_FEEDER && link_next_settled(p->link, &ticket))
             if (p->options.settled)
@@ -305,7 +306,7 @@ int link_port_drain(struct link_port *p, double seconds)
     double deadline = 0;
     pthread_mutex_lock(&p->lock);
     while ((p->counts.open_items > 0 || p->ordered_items > 0) && !p->failed) {
-        double now = stage_clock();
+        double now = clock_now();
         if (stage_stopping() && deadline == 0)
             deadline = now + seconds;
         if (deadline > 0 && now >= deadline)

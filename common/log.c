@@ -2,6 +2,7 @@
  * Messages on stderr and the progress line (log.h).
  */
 #include "common/log.h"
+#include "common/clock.h"
 #include "common/mem.h"
 #include "common/utf8.h"
 #include <errno.h>
@@ -109,19 +110,12 @@ void log_error(const char *format, ...)
     va_end(args);
 }
 
-static double seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
-
 void log_progress(const char *format, ...)
 {
     if (!on_terminal)
         return;
     pthread_mutex_lock(&lock);
-    double now = seconds();
+    double now = clock_now();
     if (now - progress_time >= REDRAW_SECONDS) {
         struct winsize size = {0};
         char line[512];

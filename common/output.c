@@ -2,6 +2,7 @@
  * Buffered writing to a file or stdout (output.h).
  */
 #include "common/output.h"
+#include "common/clock.h"
 #include "common/err.h"
 #include "common/mem.h"
 #include <errno.h>
@@ -11,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define BUFFER_BYTES (256u << 10)
@@ -23,13 +23,6 @@ struct output {
     double flushed;
     struct buf pending;
 };
-
-static double seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
 
 int output_open(struct output **out, const char *path)
 {
@@ -43,7 +36,8 @@ int output_open(struct output **out, const char *path)
         return -1;
     }
     *out = xcalloc(1, sizeof **out);
-    **out = (struct output){.fd = fd, .name = xstrdup(to_stdout ? "stdout" : path), .part = part, .flushed = seconds()};
+    **out =
+        (struct output){.fd = fd, .name = xstrdup(to_stdout ? "stdout" : path), .part = part, .flushed = clock_now()};
     return 0;
 }
 
@@ -76,7 +70,7 @@ static int flush(struct output *out)
     size_t len = out->pending.len;
     out->pending.len = 0; /* what could not be written is not tried again */
     int result = write_all(out, out->pending.data, len);
-    out->flushed = seconds();
+    out->flushed = clock_now();
     return result;
 }
 
@@ -87,7 +81,7 @@ int output_write(struct output *out, const void *data, size_t len)
     if (len > BUFFER_BYTES)
         return write_all(out, data, len);
     buf_append(&out->pending, data, len);
-    return seconds() - out->flushed > FLUSH_SECONDS ? flush(out) : 0;
+    return clock_now() - out->flushed > FLUSH_SECONDS ? flush(out) : 0;
 }
 
 int output_finish(struct output *out)

@@ -2,6 +2,7 @@
  * The skeleton of stages (stage.h): endpoints, the loop, signals, progress, statistics, rejects, the end.
  */
 #include "common/stage.h"
+#include "common/clock.h"
 #include "common/endpoint.h"
 #include "common/err.h"
 #include "common/log.h"
@@ -176,7 +177,7 @@ void stage_count(struct stage_output *out, const char *name, uint64_t n)
 
 static void show_progress(const struct stage_counts *c, const struct source *source)
 {
-    double seconds = stage_clock() - c->start, done = source_fraction(source);
+    double seconds = clock_now() - c->start, done = source_fraction(source);
     double rate = seconds > 0 ? (double)c->records / seconds : 0;
     uint64_t rejected = c->rejected + c->rejected_upstream;
     if (done > 0) {
@@ -394,7 +395,7 @@ static enum end run(const struct stage *stage, void *self, const struct stage_op
     if (source_open(&out->source, o->in, &from) == 0 && check_ends(stage, reads_only, out) == 0 &&
         (o->metrics == NULL || monitor_open(&out->monitor, o->metrics, o->link.insecure, &view) == 0) &&
         (stage->start == NULL || stage->start(self, out) == 0) && open_outputs(o, out) == 0) {
-        out->counts.start = stage_clock();
+        out->counts.start = clock_now();
         signal(SIGALRM, on_timeout);
         show_metrics(out);
         if (out->monitor)
@@ -437,7 +438,7 @@ static int conclude(const struct stage_options *o, const struct stage_output *ou
 int stage_main(const struct stage *stage, void *self, int argc, char **argv)
 {
     struct stage_options o = {0};
-    struct stage_output out = {.counts.start = stage_clock(), .lock = PTHREAD_MUTEX_INITIALIZER};
+    struct stage_output out = {.counts.start = clock_now(), .lock = PTHREAD_MUTEX_INITIALIZER};
     stage_settle(argv);
     stage_options_parse(stage, self, argc, argv, &o);
     log_open(stage->name, o.json_log);

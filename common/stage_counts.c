@@ -2,22 +2,15 @@
  * What a stage counts (stage_counts.h).
  */
 #include "common/stage_counts.h"
+#include "common/clock.h"
 #include "common/output.h"
 #include "common/utf8.h"
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define MAX_TALLIES 256 /* names past these are counted as "other" */
-
-double stage_clock(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
 
 void tally_add(struct tallies *t, const char *name, size_t len, uint64_t count)
 {
@@ -67,7 +60,7 @@ static void print_tallies(struct buf *out, const struct tallies *t)
 
 void stage_counts_print(const struct stage_counts *c, struct buf *out)
 {
-    double seconds = stage_clock() - c->start;
+    double seconds = clock_now() - c->start;
     buf_printf(out, "%" PRIu64 " records, %" PRIu64 " kept, %" PRIu64 " rejected", c->records, c->kept, c->rejected);
     if (c->rules.len > 0) {
         buf_printf(out, " (");
@@ -108,7 +101,7 @@ int stage_counts_write(const struct stage_counts *c, const char *path, const cha
     json_t *object = json_pack("{ss sI sI sI sI so so sf sb}", "stage", stage, "records", (json_int_t)c->records,
                                "kept", (json_int_t)c->kept, "rejected", (json_int_t)c->rejected, "rejected_upstream",
                                (json_int_t)c->rejected_upstream, "rejects", json_tallies(&c->rules), "counts",
-                               json_tallies(&c->named), "seconds", stage_clock() - c->start, "complete", (int)complete);
+                               json_tallies(&c->named), "seconds", clock_now() - c->start, "complete", (int)complete);
     if (error != NULL) {
         struct buf text = {0};
         utf8_append_valid(&text, error, strlen(error));

@@ -27,7 +27,6 @@ struct stage_counts {
     double start;                /* seconds, CLOCK_MONOTONIC */
 };
 
-double stage_clock(void); /* seconds, CLOCK_MONOTONIC */
 void tally_add(struct tallies *t, const char *name, size_t len, uint64_t count);
 void stage_counts_free(struct stage_counts *c);
 

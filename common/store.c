@@ -3,6 +3,7 @@
  * before them.
  */
 #include "common/store.h"
+#include "common/clock.h"
 #include "common/err.h"
 #include "common/store_private.h"
 #include <fcntl.h>
@@ -10,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #define WINDOW_RECORDS 65536u            /* how far ids may be apart */
@@ -30,7 +30,7 @@ struct store {
     int lock;           /* the directory, locked by its writer */
     MDB_txn *txn;       /* into the last shard; NULL: nothing to commit */
     size_t uncommitted; /* bytes */
-    struct timespec last_commit;
+    double last_commit; /* clock_now */
     struct buf value;
     struct window *window;
     uint64_t window_records;
@@ -148,7 +148,7 @@ int store_open_write(struct store **out, const char *path, const char *run)
     }
     s->window = window_new(s->path);
     s->window_records = WINDOW_RECORDS;
-    clock_gettime(CLOCK_MONOTONIC, &s->last_commit);
+    s->last_commit = clock_now();
     return 0;
 }
 
@@ -167,7 +167,7 @@ int store_commit(struct store *s)
 {
     if (s->failed)
         return err_set(ERR_AGAIN, "%s: writing failed before", s->path);
-    clock_gettime(CLOCK_MONOTONIC, &s->last_commit);
+    s->last_commit = clock_now();
     s->uncommitted = 0;
     if (!s->txn)
         return 0;
@@ -251,11 +251,7 @@ int store_put(struct store *s, const struct record *r)
         return -1;
     if (s->evenly)
         return 0;
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    double passed =
-        (double)(now.tv_sec - s->last_commit.tv_sec) + (double)(now.tv_nsec - s->last_commit.tv_nsec) * 1e-9;
-    return passed >= COMMIT_SECONDS ? store_commit(s) : 0;
+    return clock_now() - s->last_commit >= COMMIT_SECONDS ? store_commit(s) : 0;
 }
 
 uint64_t store_cursor(const struct store *s)

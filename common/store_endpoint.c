@@ -1,6 +1,7 @@
 /*
  * The kind "lmdb": the store as a source and as a sink (endpoint.h). A damaged record comes out as a reject.
  */
+#include "common/clock.h"
 #include "common/endpoint.h"
 #include "common/err.h"
 #include "common/log.h"
@@ -135,7 +136,7 @@ static int sink_lmdb_mark(void *self, uint64_t ticket)
 static void watch_missing(struct store_sink *s)
 {
     uint64_t cursor = store_cursor(s->store);
-    double now = stage_clock();
+    double now = clock_now();
     if (store_waiting(s->store) == 0 || cursor != s->missing) {
         s->missing = cursor;
         s->since = now;

@@ -8,6 +8,7 @@
  * It binds both addresses. It keeps nothing of its own: a batch is acknowledged where it came from when it is
  * acknowledged where it went, so a queue that is killed and started again loses nothing.
  */
+#include "common/clock.h"
 #include "common/err.h"
 #include "common/link.h"
 #include "common/log.h"
@@ -146,7 +147,7 @@ static int serve(struct queue *q)
     do {
         uint64_t total;
         zmq_poll(items, 2, POLL_MS);
-        now = stage_clock();
+        now = clock_now();
         if (link_service(q->from, now) < 0 || link_service(q->to, now) < 0)
             return -1;
         move(q);

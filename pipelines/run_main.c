@@ -6,6 +6,7 @@
  *
  * What dies is started again. The links live in a private directory, as do the logs of the programs.
  */
+#include "common/clock.h"
 #include "common/err.h"
 #include "common/log.h"
 #include "common/stage.h"
@@ -177,8 +178,8 @@ static void stop(struct run *r)
     r->children.stopping = true;
     for (size_t i = 0; i < 2 && children_running(&r->children); i++) {
         children_signal(&r->children, signals[i]);
-        for (double until = stage_clock() + END_SECONDS; stage_clock() < until && children_running(&r->children);) {
-            children_tend(&r->children, stage_clock());
+        for (double until = clock_now() + END_SECONDS; clock_now() < until && children_running(&r->children);) {
+            children_tend(&r->children, clock_now());
             usleep(TICK_US);
         }
     }
@@ -188,7 +189,7 @@ static int supervise(struct run *r)
 {
     double end = 0;
     while (!stage_stopping()) {
-        double now = stage_clock();
+        double now = clock_now();
         if (children_tend(&r->children, now) < 0)
             return -1;
         if (children_done(&r->children) && end == 0)
@@ -207,7 +208,7 @@ static int print_accounting(const struct run *r)
     struct store_report s;
     if (store_verify(r->plan.store, &s) < 0)
         return -1;
-    unsigned long seconds = (unsigned long)(stage_clock() - r->start);
+    unsigned long seconds = (unsigned long)(clock_now() - r->start);
     log_info("done in %lu:%02lu: %" PRIu64 " records stored, %" PRIu64 " of them in this run", seconds / 60,
              seconds % 60, s.cursor, s.cursor - r->first);
     printf("%-20s %8s %8s\n", "stage", "copies", "restarts");
@@ -271,7 +272,7 @@ int main(int argc, char **argv)
         mem_gone(0);
     log_open("run", r.json_log);
     stage_catch_signals();
-    r.start = stage_clock();
+    r.start = clock_now();
     int rc = work(&r), code = rc < 0 ? err_code() : 0;
     if (rc < 0) {
         log_error("%s", err_text());

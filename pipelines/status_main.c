@@ -2,6 +2,7 @@
  * atelier-status RUN: how a run stands: a line a program with its rate and what waits before and behind it, which of
  * them all wait for, and when it will be done. RUN is the directory of `atelier run` (FILE.run). Live on a terminal.
  */
+#include "common/clock.h"
 #include "common/err.h"
 #include "common/log.h"
 #include "common/mem.h"
@@ -116,7 +117,7 @@ static double rate_of(const struct programs *p, const struct program *one, uint6
 static bool look(struct programs *p)
 {
     const struct program *store = &p->list[p->count - 1];
-    double now = stage_clock();
+    double now = clock_now();
     bool answered = false;
     for (size_t i = 0; i < p->count; i++) {
         take_sample(&p->list[i]);

@@ -1,5 +1,6 @@
 /* The loop of every task: steps, step size, averages, metrics, checkpoints, resuming. */
 #include "common/checkpoint.h"
+#include "common/clock.h"
 #include "common/err.h"
 #include "common/log.h"
 #include "common/stage.h"
@@ -12,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define KEPT_LIMIT ((size_t)1 << 30) /* bytes of a vocabulary */
@@ -26,13 +26,6 @@ struct loop {
     int skipped_in_row;
     double clock; /* when the present stretch of training began, less what was elapsed before */
 };
-
-static double now(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec + (double)ts.tv_nsec * 1e-9;
-}
 
 void metrics_add(struct metrics *m, const char *name, double value)
 {
@@ -339,7 +332,7 @@ static int one_step(struct loop *l)
     const struct settings *s = &t->settings;
     struct params *p = t->task->params(t);
     struct metrics m = {0};
-    double begin = now();
+    double begin = clock_now();
     t->k->fill(p->grads, 0, p->total);
     if (t->task->step(t, &m) || params_sum_grads(p, t->comm))
         return -1;
@@ -361,9 +354,9 @@ static int one_step(struct loop *l)
         params_average(p, l->average, (float)s->average, t->state.step);
     if (isfinite(m.value[0]))
         schedule_watch(t, m.value[0]);
-    t->state.elapsed = now() - l->clock;
+    t->state.elapsed = clock_now() - l->clock;
     if (trainer_writes(t))
-        say_metrics(l, &m, o.lr, norm, now() - begin);
+        say_metrics(l, &m, o.lr, norm, clock_now() - begin);
     return l->metrics && ferror(l->metrics) ? err_sys("%s/metrics.jsonl", s->run) : 0;
 }
 
@@ -394,7 +387,7 @@ static int write_due(struct loop *l, uint64_t *saved)
 static int train(struct loop *l)
 {
     struct trainer *t = l->t;
-    l->clock = now() - t->state.elapsed;
+    l->clock = clock_now() - t->state.elapsed;
     uint64_t saved = t->state.step;
     for (bool stop;;) {
         if (agree(t, &stop))

@@ -3,19 +3,13 @@
  * (raw RGB, of the side that the encoder wants), one by one, and prints the wall and the processor's seconds. CODES
  * receives the codes, int32. tests/bench/bench_encode.py turns it and its peers by turns.
  */
+#include "common/clock.h"
 #include "common/err.h"
 #include "common/mem.h"
 #include "models/dvae.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
-
-static double seconds(clockid_t clock)
-{
-    struct timespec t;
-    clock_gettime(clock, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static int fail(void)
 {
@@ -43,10 +37,11 @@ int main(int argc, char **argv)
     while (fgets(line, sizeof line, stdin)) {
         n = strtoul(line, NULL, 10);
         n = n < count ? n : count;
-        double wall = seconds(CLOCK_MONOTONIC), processor = seconds(CLOCK_PROCESS_CPUTIME_ID);
+        double wall = clock_seconds(CLOCK_MONOTONIC), processor = clock_seconds(CLOCK_PROCESS_CPUTIME_ID);
         for (size_t i = 0; i < n; i++)
             dvae_encode(d, pictures.data + i * picture, 1, codes + i * cells);
-        printf("%.6f %.6f\n", seconds(CLOCK_MONOTONIC) - wall, seconds(CLOCK_PROCESS_CPUTIME_ID) - processor);
+        printf("%.6f %.6f\n", clock_seconds(CLOCK_MONOTONIC) - wall,
+               clock_seconds(CLOCK_PROCESS_CPUTIME_ID) - processor);
         fflush(stdout);
     }
     int rc = file_write(argv[3], codes, count * cells * sizeof *codes);

@@ -3,19 +3,13 @@
  * SIDE pixels, once, and prints the processor's seconds. At the end, how far the two ways are apart.
  * tests/bench/bench_jpeg.py turns it and OpenCV by turns.
  */
+#include "common/clock.h"
 #include "common/err.h"
 #include "common/image.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
-
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static void whole(struct image *im, const struct buf *file, int side)
 {
@@ -72,13 +66,13 @@ int main(int argc, char **argv)
         }
     char line[32];
     while (fgets(line, sizeof line, stdin)) {
-        double start = seconds();
+        double start = clock_seconds(CLOCK_PROCESS_CPUTIME_ID);
         for (int i = 0; i < count; i++) {
             struct image im = {0};
             (*line == 'w' ? whole : reduced)(&im, &files[i], side);
             image_free(&im);
         }
-        printf("%.6f\n", seconds() - start);
+        printf("%.6f\n", clock_seconds(CLOCK_PROCESS_CPUTIME_ID) - start);
         fflush(stdout);
     }
     for (int i = 0; i < count; i++) {

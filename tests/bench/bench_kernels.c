@@ -4,6 +4,7 @@
  * The best of several runs, since other programs only ever make a run slower. The yardstick for products is OpenBLAS's
  * sgemm of 1024 x 1024 matrices with as many threads, measured first; the last column is our share of it.
  */
+#include "common/clock.h"
 #include "common/err.h"
 #include "common/random.h"
 #include "kernels/kernels.h"
@@ -12,7 +13,6 @@
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 enum { TENSORS = 9 };
 
@@ -208,23 +208,16 @@ static void act(struct bench *b)
     b->k->act(ACT_GELU, b->t[0], b->t[3], (size_t)b->s[0] * b->s[1]);
 }
 
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* In 1e9 operations or bytes a second. */
 static double rate(const struct kernels *k, const struct subject *subject)
 {
     struct bench b = {.k = k, .s = subject->shape};
     subject->prepare(&b);
-    double best = INFINITY, start = seconds();
-    for (int run = 0; run < 3 || (run < 1000 && seconds() - start < 0.2); run++) {
-        double before = seconds();
+    double best = INFINITY, start = clock_now();
+    for (int run = 0; run < 3 || (run < 1000 && clock_now() - start < 0.2); run++) {
+        double before = clock_now();
         subject->call(&b);
-        best = fmin(best, seconds() - before);
+        best = fmin(best, clock_now() - before);
     }
     for (int i = 0; i < b.tensors; i++)
         k->free(b.t[i]);
@@ -296,9 +289,9 @@ static double sgemm_rate(void)
     double best = INFINITY;
     openblas_set_num_threads(omp_get_max_threads());
     for (int run = 0; run < 20; run++) {
-        double before = seconds();
+        double before = clock_now();
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, N, N, N, 1, x, N, y, N, 0, c, N);
-        best = fmin(best, seconds() - before);
+        best = fmin(best, clock_now() - before);
     }
     for (int i = 0; i < b.tensors; i++)
         b.k->free(b.t[i]);

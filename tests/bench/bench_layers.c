@@ -4,6 +4,7 @@
  * its bytes at the rate at which memory streams. Products are those of the layer's method (Winograd's takes a quarter
  * of the direct one's), and bytes are those that must move if caches kept nothing: input, output, weights.
  */
+#include "common/clock.h"
 #include "common/err.h"
 #include "kernels/kernels.h"
 #include <cblas.h>
@@ -11,7 +12,6 @@
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 enum { SIDE = 256, GROUPS = 4, CODES = 8192, MOST_LAYERS = 32 };
 
@@ -25,13 +25,6 @@ struct roof {
     double products; /* GFLOP/s */
     double memory;   /* GB/s */
 };
-
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static struct tensor tensor(const struct kernels *k, size_t count)
 {
@@ -54,17 +47,17 @@ static double layer_time(const struct kernels *k, const struct layer *l)
     struct tensor x = tensor(k, pixels * s->in), y = tensor(k, l->codes ? pixels : pixels * s->out);
     struct tensor w = tensor(k, (size_t)s->in * s->out * s->kernel * s->kernel), bias = tensor(k, s->out);
     struct tensor packed = tensor(k, k->conv_packed_size(s));
-    double best = INFINITY, start = seconds();
+    double best = INFINITY, start = clock_now();
     k->conv_pack(packed, w, s);
-    for (int run = 0; run < 3 || (run < 50 && seconds() - start < 0.3); run++) {
-        double before = seconds();
+    for (int run = 0; run < 3 || (run < 50 && clock_now() - start < 0.3); run++) {
+        double before = clock_now();
         if (l->pool)
             k->maxpool(y, x, 1, s->height, s->width, s->in);
         else if (l->codes)
             k->conv_argmax((struct tensor){y.data, I32}, x, packed, bias, s);
         else
             k->conv_infer(y, x, packed, bias, s, &f);
-        best = fmin(best, seconds() - before);
+        best = fmin(best, clock_now() - before);
     }
     k->free(x);
     k->free(y);
@@ -126,9 +119,9 @@ static double sgemm_rate(const struct kernels *k, int n, int threads)
     double best = INFINITY;
     openblas_set_num_threads(threads);
     for (int run = 0; run < 3; run++) {
-        double before = seconds();
+        double before = clock_now();
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, n, n, n, 1, x.data, n, y.data, n, 0, c.data, n);
-        best = fmin(best, seconds() - before);
+        best = fmin(best, clock_now() - before);
     }
     k->free(c);
     k->free(x);
@@ -146,11 +139,11 @@ static double triad_rate(const struct kernels *k, int threads)
     double best = INFINITY;
     omp_set_num_threads(threads);
     for (int run = 0; run < 5; run++) {
-        double before = seconds();
+        double before = clock_now();
 #pragma omp parallel for simd
         for (int i = 0; i < N; i++)
             to[i] = x[i] + 3 * y[i];
-        best = fmin(best, seconds() - before);
+        best = fmin(best, clock_now() - before);
     }
     k->free(a);
     k->free(b);

@@ -5,6 +5,7 @@
  * process of its own, over ipc; workers acknowledge at once. All take turns, SECONDS each; what is printed is the
  * median of the rounds.
  */
+#include "common/clock.h"
 #include "common/crc32c.h"
 #include "common/endpoint.h"
 #include "common/err.h"
@@ -110,14 +111,14 @@ static _Noreturn void work(const char *uri)
     if (link_open(&l, uri, &o) < 0)
         die("worker");
     for (;; wait_for(link_socket(l))) {
-        if (link_service(l, stage_clock()) < 0)
+        if (link_service(l, clock_now()) < 0)
             die("worker");
         while (link_take(l, &b)) {
             zmq_msg_close(&b.body);
             link_pass(l, b.ticket);
             link_ack(l, b.ticket);
         }
-        link_flush(l, stage_clock());
+        link_flush(l, clock_now());
     }
 }
 
@@ -130,7 +131,7 @@ struct feeder {
 static void feeder_open(struct feeder *f, const char *uri, const struct load *load)
 {
     if (link_open(&f->link, uri, &(struct link_options){.role = LINK_FEEDER}) < 0 ||
-        link_service(f->link, stage_clock()) < 0)
+        link_service(f->link, clock_now()) < 0)
         die("feeder");
     make_batch(&f->batch, load);
     f->records = load->records;
@@ -156,9 +157,9 @@ static void feed_one(struct feeder *f)
 static uint64_t await(struct feeder *f)
 {
     uint64_t ticket, count = 0;
-    link_flush(f->link, stage_clock());
+    link_flush(f->link, clock_now());
     wait_for(link_socket(f->link));
-    if (link_service(f->link, stage_clock()) < 0)
+    if (link_service(f->link, clock_now()) < 0)
         die("feeder");
     while (link_next_settled(f->link, &ticket))
         count++;
@@ -174,7 +175,7 @@ static double feed_much(struct feeder *f)
         while (link_counts(f->link)->open_bytes < WINDOW_BYTES)
             feed_one(f);
         done += await(f);
-        now = stage_clock();
+        now = clock_now();
         if (start == 0 && done > 0) { /* all are there */
             start = now;
             done = 0;
@@ -257,7 +258,7 @@ static double between_stages(const struct load *load, int workers)
         for (uint32_t i = 0; i < load->records; i++)
             if (sink_put(s, &r) < 0)
                 die("sink");
-        now = stage_clock();
+        now = clock_now();
         if (start > 0)
             done += load->records;
         else if ((filled += load->records) > STAGE_RECORDS || filled * load->bytes > WINDOW_BYTES)
@@ -354,11 +355,11 @@ static double plainly(const struct load *load, bool proxy, int pullers, bool rea
             pull(out, !proxy, bytes, reads, &done[i]);
     while (sum(done, pullers) == 0)
         usleep(1000);
-    double start = stage_clock();
+    double start = clock_now();
     uint64_t before = sum(done, pullers);
     usleep((useconds_t)(1e6 * seconds));
     uint64_t after = sum(done, pullers);
-    double rate = (double)(after - before) * load->records / (stage_clock() - start);
+    double rate = (double)(after - before) * load->records / (clock_now() - start);
     kill_children();
     munmap(done, len);
     free(in);
@@ -434,12 +435,12 @@ static void time_one(bool queued)
     feed_one(&f); /* all are there when it is back */
     while (await(&f) == 0)
         ;
-    for (double start = stage_clock(); count < MAX_TIMES && stage_clock() - start < ROUNDS * seconds; count++) {
-        double begun = stage_clock();
+    for (double start = clock_now(); count < MAX_TIMES && clock_now() - start < ROUNDS * seconds; count++) {
+        double begun = clock_now();
         feed_one(&f);
         while (await(&f) == 0)
             ;
-        times[count] = stage_clock() - begun;
+        times[count] = clock_now() - begun;
     }
     feeder_close(&f);
     kill_children();

@@ -3,6 +3,7 @@
  * other: reading the file, its header, decoding to the square, the network, the store. Milliseconds a picture, the mean
  * over the files in the best of some rounds. DVAE: a safetensors file or encoder.pkl; SIDE: for one that does not say.
  */
+#include "common/clock.h"
 #include "common/err.h"
 #include "common/image.h"
 #include "common/store.h"
@@ -10,16 +11,8 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 enum { READ, HEADER, DECODE, NETWORK, STORE, STEPS, ROUNDS = 3 };
-
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static void must(int rc)
 {
@@ -38,19 +31,19 @@ static void one(struct dvae *d, struct store *store, uint64_t id, const char *pa
     int width, height;
     size_t cells = (size_t)dvae_grid(d) * (size_t)dvae_grid(d);
     int32_t *codes = xmalloc(cells * sizeof *codes);
-    double at[STEPS + 1] = {seconds()};
+    double at[STEPS + 1] = {clock_now()};
     must(file_read(path, 1 << 30, &file));
-    at[READ + 1] = seconds();
+    at[READ + 1] = clock_now();
     must(image_size(file.data, file.len, &width, &height));
-    at[HEADER + 1] = seconds();
+    at[HEADER + 1] = clock_now();
     must(image_decode_square(&im, file.data, file.len, dvae_side(d), &width, &height));
-    at[DECODE + 1] = seconds();
+    at[DECODE + 1] = clock_now();
     dvae_encode(d, im.rgb, 1, codes);
-    at[NETWORK + 1] = seconds();
+    at[NETWORK + 1] = clock_now();
     record_set_u64(&r, FIELD_ID, id);
     record_set_ints(&r, FIELD_CODES, codes, cells);
     must(store_put(store, &r));
-    at[STORE + 1] = seconds();
+    at[STORE + 1] = clock_now();
     for (int i = 0; i < STEPS; i++)
         spent[i] += at[i + 1] - at[i];
     record_free(&r);
@@ -81,9 +74,9 @@ int main(int argc, char **argv)
         double spent[STEPS] = {0};
         for (int i = 0; i < files; i++)
             one(d, store, id++, argv[i + 3], spent);
-        double start = seconds();
+        double start = clock_now();
         must(store_commit(store));
-        spent[STORE] += seconds() - start;
+        spent[STORE] += clock_now() - start;
         for (int i = 0; i < STEPS; i++)
             best[i] = round ? fmin(best[i], spent[i]) : spent[i];
     }

@@ -3,6 +3,7 @@
  * one LMDB file put to directly, and a flat file whose offsets are known, each made durable as often as the store.
  * Then how many records a second a trainer reads in its random order. DIR (default /var/tmp): the disk that is meant.
  */
+#include "common/clock.h"
 #include "common/err.h"
 #include "common/random.h"
 #include "common/stage_counts.h"
@@ -248,9 +249,9 @@ static void bench(const struct load *l)
         remove_all();
         for (int i = 0; i < 2 * WAYS; i++) {
             char *path = place(i % WAYS);
-            double start = stage_clock();
+            double start = clock_now();
             (i < WAYS ? writers : readers)[i % WAYS](l, &c, path);
-            seconds[i / WAYS][i % WAYS][round] = stage_clock() - start;
+            seconds[i / WAYS][i % WAYS][round] = clock_now() - start;
             free(path);
         }
     }

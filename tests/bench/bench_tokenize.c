@@ -2,6 +2,7 @@
  * bench-tokenize [CAPTIONS [VOCAB]]: captions, one a line (gzipped or not), are trained on, 16,384 tokens, and encoded
  * on one core, plain and with 10% dropout; MB/s of the text. bench_tokenize.sh puts peers beside it.
  */
+#include "common/clock.h"
 #include "common/err.h"
 #include "models/bpe.h"
 #include <stdio.h>
@@ -13,13 +14,6 @@
 #define CAPTIONS "../shared/captions/english.txt.gz"
 enum { VOCAB = 16384 };
 static const double bench_seconds = 2; /* for each figure */
-
-static double cpu_seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* Encodes all lines once; the number of ids. */
 static size_t encode_lines(struct bpe_worker *w, const struct buf *text, float dropout, struct ints *ids)
@@ -44,13 +38,13 @@ static void measure(const char *name, struct bpe_worker *w, const struct buf *te
 {
     struct ints ids = {0};
     size_t count = encode_lines(w, text, dropout, &ids), rounds = 0;
-    double start = cpu_seconds(), best = 1e9, total = 0;
+    double start = clock_seconds(CLOCK_THREAD_CPUTIME_ID), best = 1e9, total = 0;
     while (total < bench_seconds) {
-        double before = cpu_seconds();
+        double before = clock_seconds(CLOCK_THREAD_CPUTIME_ID);
         encode_lines(w, text, dropout, &ids);
-        double took = cpu_seconds() - before;
+        double took = clock_seconds(CLOCK_THREAD_CPUTIME_ID) - before;
         best = took < best ? took : best;
-        total = cpu_seconds() - start;
+        total = clock_seconds(CLOCK_THREAD_CPUTIME_ID) - start;
         rounds++;
     }
     printf("%-34s %8.1f MB/s (best %.1f), %zu ids\n", name, 1e-6 * (double)text->len * (double)rounds / total,
@@ -76,18 +70,18 @@ static int read_captions(const char *path, struct buf *text)
 static int train(const struct buf *text, struct bpe **b)
 {
     struct bpe_trainer *t = bpe_trainer_new();
-    double start = cpu_seconds();
+    double start = clock_seconds(CLOCK_THREAD_CPUTIME_ID);
     const char *line = (const char *)text->data, *end = line + text->len;
     for (const char *stop; line < end; line = stop + 1) {
         stop = memchr(line, '\n', (size_t)(end - line));
         stop = stop ? stop : end;
         bpe_trainer_add(t, line, (size_t)(stop - line));
     }
-    double counted = cpu_seconds();
+    double counted = clock_seconds(CLOCK_THREAD_CPUTIME_ID);
     int result = bpe_trainer_train(t, VOCAB, NULL, b);
     if (result == 0)
-        printf("%-34s %8.3f s (%.3f of it counting)\n", "atelier: train 16,384", cpu_seconds() - start,
-               counted - start);
+        printf("%-34s %8.3f s (%.3f of it counting)\n", "atelier: train 16,384",
+               clock_seconds(CLOCK_THREAD_CPUTIME_ID) - start, counted - start);
     bpe_trainer_free(&t);
     return result;
 }

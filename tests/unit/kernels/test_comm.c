@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "common/clock.h"
 #include "common/err.h"
 #include "common/mem.h"
 #include "common/random.h"
@@ -19,19 +20,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define MOST ((1 << 22) + 5) /* over what is summed at a time */
 
 static char program[4096];
-
-static double now(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec + (double)ts.tv_nsec * 1e-9;
-}
 
 /* Of one of the processes: what differs ends it with a code that the test does not expect. */
 static void need(bool fine, const char *what)
@@ -93,10 +86,10 @@ static void check_rest(const struct comm *c, float *x)
             expected += r + 1e-17 * (double)(n - 1);
         need(c->sum_host(numbers, n) == 0 && numbers[n - 1] == expected, "a sum of numbers is wrong");
     }
-    double begin = now();
+    double begin = clock_now();
     if (c->rank == 0)
         usleep(300000);
-    need(c->barrier() == 0 && now() - begin > 0.2, "a barrier does not wait");
+    need(c->barrier() == 0 && clock_now() - begin > 0.2, "a barrier does not wait");
 }
 
 static int process(const char *what)
@@ -155,10 +148,10 @@ static void by_three(void **state)
 static void a_lost_process_ends_the_others(void **state)
 {
     (void)state;
-    double begin = now();
+    double begin = clock_now();
     assert_int_equal(together(3, "killed"), 128 + SIGKILL);
     assert_int_equal(together(2, "ended"), 65);
-    assert_true(now() - begin < 60);
+    assert_true(clock_now() - begin < 60);
 }
 
 static void alone_nothing_changes(void **state)
