@@ -146,6 +146,9 @@ struct kernels {
     /* dx = dy w (absent: skipped); dw += dy^T x; dbias += column sums of dy (absent: skipped). */
     void (*linear_backward)(struct tensor dx, struct tensor dw, struct tensor dbias, struct tensor dy, struct tensor x,
                             struct tensor w, int rows, int in, int out);
+    /* y = base + x w^T + bias in one pass; y is not base. NULL where a table has no such pass. */
+    void (*linear_add)(struct tensor y, struct tensor base, struct tensor x, struct tensor w, struct tensor bias,
+                       int rows, int in, int out);
     /* linear and act in one pass, and linear_backward and act_backward; NULL where a table has no such pass. pre = x
      * w^T + bias and y = act(pre), which may be pre. Backward, of a layer whose x is act(pre): dpre = (dy w) act'(pre);
      * dw and dbias as in linear_backward; dpre_bias += column sums of dpre. */

@@ -89,12 +89,22 @@ void block_forward_qkv(const struct kernels *k, const struct block_shape *s, con
     k->linear(a->qkv, a->ln1, w->qkv_weight, w->qkv_bias, s->rows, s->width, 3 * s->width);
 }
 
+/* y [rows, out] = base + x w^T + bias. */
+static void add_branch(const struct kernels *k, struct tensor y, struct tensor base, struct tensor x, struct tensor w,
+                       struct tensor bias, int rows, int in, int out)
+{
+    if (k->linear_add) {
+        k->linear_add(y, base, x, w, bias, rows, in, out);
+        return;
+    }
+    k->linear(y, x, w, bias, rows, in, out);
+    k->axpy(y, 1, base, (size_t)rows * (size_t)out);
+}
+
 void block_forward_rest(const struct kernels *k, const struct block_shape *s, const struct block_tensors *w,
                         const struct block_acts *a, struct tensor y, struct tensor x)
 {
-    size_t states = (size_t)s->rows * (size_t)s->width;
-    k->linear(a->res, a->att, w->proj_weight, w->proj_bias, s->rows, s->width, s->width);
-    k->axpy(a->res, 1, x, states);
+    add_branch(k, a->res, x, a->att, w->proj_weight, w->proj_bias, s->rows, s->width, s->width);
     k->layernorm(a->ln2, a->mean2, a->rstd2, a->res, w->ln2_gain, w->ln2_bias, s->rows, s->width);
     if (k->linear_act) {
         k->linear_act(s->act, a->act, a->fc1, a->ln2, w->fc1_weight, w->fc1_bias, s->rows, s->width, s->hidden);
@@ -102,8 +112,7 @@ void block_forward_rest(const struct kernels *k, const struct block_shape *s, co
         k->linear(a->fc1, a->ln2, w->fc1_weight, w->fc1_bias, s->rows, s->width, s->hidden);
         k->act(s->act, a->act, a->fc1, (size_t)s->rows * (size_t)s->hidden);
     }
-    k->linear(y, a->act, w->fc2_weight, w->fc2_bias, s->rows, s->hidden, s->width);
-    k->axpy(y, 1, a->res, states);
+    add_branch(k, y, a->res, a->act, w->fc2_weight, w->fc2_bias, s->rows, s->hidden, s->width);
 }
 
 void block_forward(const struct kernels *k, const struct block_shape *s, const struct block_tensors *w,

@@ -54,7 +54,8 @@ void device_add_parts(struct tensor dx, const float *sums, int parts, size_t n, 
 /* y = a x in y's type; zeros where that is not finite, if `finite` is asked for. */
 void device_convert(struct tensor y, struct tensor x, float a, size_t n);
 
-/* kernels.h's argmax, act and act_backward. */
+/* kernels.h's axpy, argmax, act and act_backward. */
+void device_axpy(struct tensor y, float a, struct tensor x, size_t n);
 void device_argmax(struct tensor ids, struct tensor x, int rows, int classes);
 void device_act(enum activation kind, struct tensor y, struct tensor x, size_t n);
 void device_act_backward(enum activation kind, struct tensor dx, struct tensor dy, struct tensor x, size_t n);

@@ -14,7 +14,7 @@ static __global__ void axpy_kernel(struct tensor y, float a, struct tensor x, si
     store8(y, i, n, sum);
 }
 
-static void axpy(struct tensor y, float a, struct tensor x, size_t n)
+void device_axpy(struct tensor y, float a, struct tensor x, size_t n)
 {
     LAUNCH(axpy_kernel, blocks_for(n, THREADS * EACH), THREADS, 0, device_stream, y, a, x, n);
 }
@@ -128,7 +128,7 @@ static void add_rows_backward(struct tensor dx, struct tensor dy, int repeat, si
 
 void cuda_elementwise(struct kernels *k)
 {
-    k->axpy = axpy;
+    k->axpy = device_axpy;
     k->scale = scale;
     k->act = device_act;
     k->act_backward = device_act_backward;

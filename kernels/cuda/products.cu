@@ -165,26 +165,33 @@ static const struct choice *choose(const struct product *p, const struct descrip
     return &choices.back();
 }
 
-/* False: cuBLASLt does not do this product with its epilogue, and did nothing; without an epilogue it does all. */
-static bool multiply(struct tensor c, struct tensor a, struct tensor b, const struct product *shape, float alpha,
-                     float beta, const void *bias, const void *pre)
+/* y = alpha op(a) op(b) + beta c, c being like y. False: cuBLASLt does not do this product with its epilogue, and did
+ * nothing; without an epilogue it does all. */
+static bool multiply_onto(struct tensor y, struct tensor c, struct tensor a, struct tensor b,
+                          const struct product *shape, float alpha, float beta, const void *bias, const void *pre)
 {
     struct product p = *shape;
     p.in = a.dtype;
-    p.out = c.dtype;
+    p.out = y.dtype;
     p.a_align = alignment(a.data);
     p.b_align = alignment(b.data);
-    p.c_align = min(alignment(c.data), bias ? alignment(bias) : (unsigned)ALIGNED);
+    p.c_align = min(min(alignment(y.data), alignment(c.data)), bias ? alignment(bias) : (unsigned)ALIGNED);
     struct descriptors d = describe(&p, bias, pre);
     const struct choice *choice = choose(&p, &d);
     cublasStatus_t status = CUBLAS_STATUS_NOT_SUPPORTED;
     if (choice->found)
-        status = cublasLtMatmul(handle, d.matmul, &alpha, b.data, d.a, a.data, d.b, &beta, c.data, d.c, c.data, d.c,
+        status = cublasLtMatmul(handle, d.matmul, &alpha, b.data, d.a, a.data, d.b, &beta, c.data, d.c, y.data, d.c,
                                 &choice->algo, workspace, WORKSPACE, device_stream);
     destroy(&d);
     if (p.epilogue == CUBLASLT_EPILOGUE_DEFAULT)
         check_product(status, &p);
     return status == CUBLAS_STATUS_SUCCESS;
+}
+
+static bool multiply(struct tensor c, struct tensor a, struct tensor b, const struct product *shape, float alpha,
+                     float beta, const void *bias, const void *pre)
+{
+    return multiply_onto(c, c, a, b, shape, alpha, beta, bias, pre);
 }
 
 /* One operation's scratch, given out part by part. */
@@ -295,6 +302,19 @@ static void linear(struct tensor y, struct tensor x, struct tensor w, struct ten
                THREADS, 0, device_stream, tensor_at(y, r * n), (const float *)bias.data, n);
 }
 
+template <cublasComputeType_t WIDE>
+static void linear_add(struct tensor y, struct tensor base, struct tensor x, struct tensor w, struct tensor bias,
+                       int rows, int in, int out)
+{
+    struct product p = shape(rows, out, in, false, true, w.dtype, WIDE);
+    p.epilogue = CUBLASLT_EPILOGUE_BIAS;
+    if (uniform(y, x, w) && base.dtype == y.dtype &&
+        multiply_onto(y, base, x, w, &p, 1, 1, bias_as(bias, (size_t)out, y.dtype), NULL))
+        return;
+    linear<WIDE>(y, x, w, bias, rows, in, out);
+    device_axpy(y, 1, base, (size_t)rows * out);
+}
+
 /* dw += dy' x; dbias += column sums of dy, by the way where the types are alike. */
 static void weight_gradient(struct tensor dw, struct tensor dbias, struct tensor dy, struct tensor x,
                             const struct product *p)
@@ -374,6 +394,7 @@ static void linear_act_backward(enum activation kind, struct tensor dpre, struct
 
 template <cublasComputeType_t WIDE> static void fill(struct kernels *k)
 {
+    k->linear_add = linear_add<WIDE>;
     k->linear_act = linear_act<WIDE>;
     k->linear_act_backward = linear_act_backward<WIDE>;
     k->matmul = matmul<WIDE>;

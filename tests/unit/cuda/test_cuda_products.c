@@ -4,6 +4,20 @@
 #include "compare_cuda.h"
 #include "tests/unit/kernels/operations_products.h"
 
+/* s: rows, in, out */
+static void linear_add(struct trial *t, const int *s)
+{
+    size_t n = (size_t)s[0] * s[2];
+    struct tensor x = trial_in(t, (size_t)s[0] * s[1], -1, 1), w = trial_in(t, (size_t)s[1] * s[2], -1, 1);
+    struct tensor bias = trial_in_f32(t, s[2], -1, 1), base = trial_in(t, n, -1, 1), y = trial_out(t, n);
+    if (t->k->linear_add) {
+        t->k->linear_add(y, base, x, w, bias, s[0], s[1], s[2]);
+    } else {
+        t->k->linear(y, x, w, bias, s[0], s[1], s[2]);
+        t->k->axpy(y, 1, base, n);
+    }
+}
+
 /* s: rows, in, out, activation, y in pre's place */
 static void linear_act(struct trial *t, const int *s)
 {
@@ -65,6 +79,13 @@ static void without_epilogues(struct trial *t, const int *s)
     device_epilogues(true);
 }
 
+static void add_without_epilogues(struct trial *t, const int *s)
+{
+    device_epilogues(false);
+    linear_add(t, s);
+    device_epilogues(true);
+}
+
 static void act_without_epilogues(struct trial *t, const int *s)
 {
     device_epilogues(false);
@@ -84,6 +105,8 @@ static void act_without_epilogues(struct trial *t, const int *s)
     }
 
 static const struct operation FUSED[] = {
+    {"linear_add without epilogues", add_without_epilogues, 1e-6, 3, {{4, 8, 8}, {35, 24, 48}}},
+    {"linear_add", linear_add, 1e-6, 2, {{1, 1, 1}, {3, 17, 33}, {33, 64, 24}, {130, 40, 9}, {65, 16, 128}}},
     {"linear_act", linear_act, 1e-6, 2, ACT_SHAPES},
     {"linear_act_backward", linear_act_backward, 2e-6, 4, ACT_SHAPES},
     {"linear_act_backward without epilogues",
