@@ -55,6 +55,7 @@ const struct kernels *plan_begin(enum dtype compute)
 {
     static struct kernels table = {
         .name = "plan",
+        .batches = true,
         .alloc = count,
         .free = release,
         .upload = upload,

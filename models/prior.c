@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHUNK_LOGITS ((size_t)1 << 22) /* elements of a head's logits that exist at one time */
+#define CHUNK_LOGITS ((size_t)1 << 22) /* elements of a head's logits that exist at one time; a device: four times */
+#define CHUNK_ROWS 128                 /* a multiple of products' tiles */
 
 /* The configuration's fields as metadata names them, with the largest value that is believed. */
 static const struct {
@@ -179,9 +180,11 @@ static void layout(void *self, struct arena *arena)
     p->sum = train ? p->dx : states == F32 ? p->x[0] : arena_take(arena, rows * d, F32);
 }
 
-static int chunk_rows(const struct prior_head *h, int batch)
+static int chunk_rows(const struct kernels *k, const struct prior_head *h, int batch)
 {
-    size_t rows = CHUNK_LOGITS / (size_t)h->classes + 1, all = (size_t)batch * (size_t)h->positions;
+    size_t logits = k->batches ? 4 * CHUNK_LOGITS : CHUNK_LOGITS, all = (size_t)batch * (size_t)h->positions;
+    size_t rows = logits / (size_t)h->classes / CHUNK_ROWS * CHUNK_ROWS;
+    rows = rows > 0 ? rows : logits / (size_t)h->classes + 1;
     return (int)(rows < all ? rows : all);
 }
 
@@ -199,8 +202,8 @@ static int create(struct prior **out, const struct kernels *k, const struct prio
         .classes = c->text_vocab + c->text_len, .positions = c->text_len, .first_state = 0, .share = 1.0f / 8};
     p->image = (struct prior_head){
         .classes = c->image_vocab, .positions = prior_positions(c), .first_state = c->text_len, .share = 7.0f / 8};
-    p->text.chunk = chunk_rows(&p->text, batch);
-    p->image.chunk = chunk_rows(&p->image, batch);
+    p->text.chunk = chunk_rows(k, &p->text, batch);
+    p->image.chunk = chunk_rows(k, &p->image, batch);
     build_table(p);
     *out = p;
     return 0;
