@@ -205,7 +205,8 @@ struct kernels {
     /* Attention. qkv [batch, states, 3, heads, head_dim]; out [batch, states, heads, head_dim] =; lse [batch, heads,
      * states] (log of the softmax's denominator, scores scaled by 1/sqrt(head_dim)) kept. Scores that the mask empties
      * are not computed beyond a tile of one grid row or column. What a state does not see never reaches its out and
-     * lse, even where it is not finite; of gradients that is not promised. dqkv = . */
+     * lse, even where it is not finite; in 16 bits that holds of lse alone (zero times it is added within a tile), and
+     * of gradients it is not promised. dqkv = . */
     void (*attention)(struct tensor out, struct tensor lse, struct tensor qkv, const struct attention_shape *s);
     void (*attention_backward)(struct tensor dqkv, struct tensor dout, struct tensor qkv, struct tensor out,
                                struct tensor lse, const struct attention_shape *s);
