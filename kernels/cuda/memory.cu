@@ -1,6 +1,6 @@
 /*
  * CUDA kernels: memory. The host's values go through two pinned buffers, so that filling one overlaps with the copy of
- * the other, and are converted on the device.
+ * the other, beside what the device computes at the time, and are converted on the device.
  */
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/library.h"
@@ -9,9 +9,10 @@
 enum { STAGE = 4 << 20 }; /* bytes of a pinned buffer */
 
 static struct stage {
-    void *pinned, *device; /* device: where values wait for their conversion */
-    cudaEvent_t done;      /* the copy from or to `pinned` */
+    void *pinned, *device;   /* device: where values wait for their conversion */
+    cudaEvent_t done, taken; /* the copy from or to `pinned`; what came to `device` is where it belongs */
 } stages[2];
+static cudaStream_t copies; /* from the host */
 
 static void *scratch;
 static size_t scratch_bytes;
@@ -79,10 +80,40 @@ static struct stage *stage_ready(int i)
         device_check(cudaMallocHost(&s->pinned, STAGE), "pinned memory");
         device_check(cudaMalloc(&s->device, STAGE), "memory for uploads");
         device_check(cudaEventCreateWithFlags(&s->done, cudaEventDisableTiming), "event");
+        device_check(cudaEventCreateWithFlags(&s->taken, cudaEventDisableTiming), "event");
+        if (!copies)
+            device_check(cudaStreamCreateWithFlags(&copies, cudaStreamNonBlocking), "stream");
         return s;
     }
     device_check(cudaEventSynchronize(s->done), "copy");
     return s;
+}
+
+/* Brings the next pinned buffer's bytes to the device, where they are for work that is queued from here on and ends
+ * with stage_taken. Buffers take turns from call to call, so that none waits for the last one's copy. */
+static struct stage *stage_bring(const void *from, size_t bytes)
+{
+    static int turn;
+    struct stage *s = stage_ready(turn);
+    turn ^= 1;
+    memcpy(s->pinned, from, bytes);
+    device_check(cudaStreamWaitEvent(copies, s->taken, 0), "upload");
+    device_check(cudaMemcpyAsync(s->device, s->pinned, bytes, cudaMemcpyHostToDevice, copies), "upload");
+    device_check(cudaEventRecord(s->done, copies), "upload");
+    device_check(cudaStreamWaitEvent(device_stream, s->done, 0), "upload");
+    return s;
+}
+
+static void stage_taken(struct stage *s)
+{
+    device_check(cudaEventRecord(s->taken, device_stream), "upload");
+}
+
+static void copy(struct tensor to, struct tensor from, size_t count)
+{
+    device_check(
+        cudaMemcpyAsync(to.data, from.data, count * dtype_size(to.dtype), cudaMemcpyDeviceToDevice, device_stream),
+        "copy");
 }
 
 static bool is_raw(enum dtype dtype)
@@ -93,18 +124,14 @@ static bool is_raw(enum dtype dtype)
 static void upload(struct tensor to, const void *from, size_t count)
 {
     const size_t part = STAGE / 4;
-    static int turn; /* goes on from call to call, so that none waits for the last one's copy */
-    for (size_t i = 0; i < count; i += part, turn ^= 1) {
+    for (size_t i = 0; i < count; i += part) {
         size_t n = count - i < part ? count - i : part;
-        struct stage *s = stage_ready(turn);
-        struct tensor target = tensor_at(to, i), floats = {s->device, F32};
-        memcpy(s->pinned, (const char *)from + i * 4, n * 4);
-        device_check(cudaMemcpyAsync(is_raw(to.dtype) ? target.data : s->device, s->pinned, n * 4,
-                                     cudaMemcpyHostToDevice, device_stream),
-                     "upload");
-        device_check(cudaEventRecord(s->done, device_stream), "upload");
-        if (!is_raw(to.dtype))
-            device_convert(target, floats, 1, n);
+        struct stage *s = stage_bring((const char *)from + i * 4, n * 4);
+        if (is_raw(to.dtype))
+            copy(tensor_at(to, i), {s->device, to.dtype}, n);
+        else
+            device_convert(tensor_at(to, i), {s->device, F32}, 1, n);
+        stage_taken(s);
     }
 }
 
@@ -125,14 +152,12 @@ static void upload_pixels(struct tensor to, const uint8_t *from, size_t pixels, 
 {
     const struct map map = {{scale[0], scale[1], scale[2]}, {offset[0], offset[1], offset[2]}};
     const size_t part = STAGE / 3 * 3, count = 3 * pixels;
-    for (size_t i = 0, turn = 0; i < count; i += part, turn ^= 1) {
+    for (size_t i = 0; i < count; i += part) {
         size_t n = count - i < part ? count - i : part;
-        struct stage *s = stage_ready((int)turn);
-        memcpy(s->pinned, from + i, n);
-        device_check(cudaMemcpyAsync(s->device, s->pinned, n, cudaMemcpyHostToDevice, device_stream), "upload");
-        device_check(cudaEventRecord(s->done, device_stream), "upload");
+        struct stage *s = stage_bring(from + i, n);
         LAUNCH(map_kernel, blocks_for(n, THREADS), THREADS, 0, device_stream, tensor_at(to, i),
                (const uint8_t *)s->device, map, n);
+        stage_taken(s);
     }
 }
 
@@ -157,13 +182,6 @@ static void download(void *to, struct tensor from, size_t count)
             memcpy((char *)to + i * 4, stage_ready((p - 1) % 2)->pinned, n * 4);
         }
     }
-}
-
-static void copy(struct tensor to, struct tensor from, size_t count)
-{
-    device_check(
-        cudaMemcpyAsync(to.data, from.data, count * dtype_size(to.dtype), cudaMemcpyDeviceToDevice, device_stream),
-        "copy");
 }
 
 static __global__ void fill_kernel(struct tensor x, float value, size_t n)
