@@ -76,13 +76,12 @@ static size_t gather(struct batches *b)
 static void decode(struct batches *b, size_t n)
 {
     size_t count = 0;
-    int32_t vocab = dvae_config(b->dvae)->vocab;
     for (size_t i = 0; i < n; i++) {
         if ((b->done + i) % b->views < b->views - 1)
             continue;
         for (size_t j = 0; j < b->cells; j++) {
             int32_t code = b->codes[i * b->cells + j];
-            b->last[count * b->cells + j] = code >= 0 && code < vocab ? code : 0;
+            b->last[count * b->cells + j] = code < 0 ? 0 : code;
         }
         count++;
     }

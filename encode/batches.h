@@ -9,9 +9,9 @@
 #include "encode/ahead.h"
 #include "models/dvae.h"
 
-/* Who takes what is done, in the order of the queue. codes [views, grid * grid], INT32_MAX where the network's numbers
- * were not finite, and what the last view's codes decode
- * to, [side, side, 3]; NULL where there is no picture, or where that was not asked for. 0 or -1. */
+/* Who takes what is done, in the order of the queue. codes [views, grid * grid], as dvae_encode gives them, and what
+ * the last view's decode to, [side, side, 3]; NULL where there is no picture, or where that was not asked for. 0 or -1.
+ */
 struct batches_taker {
     int (*take)(void *self, struct prepared *p, const int32_t *codes, uint8_t *seen);
     void *self;

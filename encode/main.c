@@ -127,8 +127,8 @@ static double psnr(const uint8_t *a, const uint8_t *b, size_t n)
     return 10 * log10(255.0 * 255.0 * (double)n / fmax(sum, 1));
 }
 
-/* Replaces the record's picture by what its codes decode to, `seen`, as a PNG. */
-static void reconstruct(struct encode *e, struct record *r, uint8_t *square, uint8_t *decoded)
+/* Replaces the record's picture by what its codes decode to, as a PNG. 0 or -1. */
+static int reconstruct(struct encode *e, struct record *r, uint8_t *square, uint8_t *decoded)
 {
     int side = dvae_side(e->dvae);
     const struct image original = {side, side, square}, seen = {side, side, decoded};
@@ -141,21 +141,14 @@ static void reconstruct(struct encode *e, struct record *r, uint8_t *square, uin
     image_alloc(&shown, e->beside ? 2 * side : side, side);
     image_paste(&shown, &original, 0, 0);
     image_paste(&shown, &seen, e->beside ? side : 0, 0);
-    if (image_encode_png(&shown, &png))
-        record_reject(r, "image: %s", err_text());
+    int rc = image_encode_png(&shown, &png);
+    if (rc)
+        rc = record_blame(r, "image");
     else
         record_set_string(r, FIELD_IMAGE, png.data, png.len);
     buf_free(&png);
     image_free(&shown);
-}
-
-/* What is not finite has no largest element, and a device's result is then no code. */
-static bool are_codes(const struct encode *e, const int32_t *codes, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        if (codes[i] < 0 || codes[i] >= dvae_config(e->dvae)->vocab)
-            return false;
-    return true;
+    return rc;
 }
 
 /* What the network has done with a record: out it goes. */
@@ -168,7 +161,7 @@ static int take(void *self, struct prepared *p, const int32_t *codes, uint8_t *s
         return stage_mark(e->out, p->ticket);
     if (p->kind == PREPARED_PASSED)
         return stage_emit_passed(e->out, r);
-    if (p->squares && !are_codes(e, codes, (size_t)e->views * grid * grid))
+    if (p->squares && !dvae_are_codes(codes, (size_t)e->views * grid * grid))
         record_reject(r, "codes: the network's numbers are not finite");
     if (record_has(r, FIELD_REJECT))
         return stage_emit(e->out, r);
@@ -182,9 +175,9 @@ static int take(void *self, struct prepared *p, const int32_t *codes, uint8_t *s
                      (unsigned long long)r->id);
         stage_count(e->out, "colour profiles ignored", 1);
     }
-    if (e->reconstruct)
-        reconstruct(e, r, p->squares + (size_t)(e->views - 1) * square, seen);
-    else if (!e->keep_image)
+    if (e->reconstruct && reconstruct(e, r, p->squares + (size_t)(e->views - 1) * square, seen))
+        return -1;
+    if (!e->reconstruct && !e->keep_image)
         record_drop(r, FIELD_IMAGE);
     return stage_emit(e->out, r);
 }

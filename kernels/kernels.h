@@ -170,7 +170,8 @@ struct kernels {
     void (*conv_pack)(struct tensor packed, struct tensor w, const struct conv_shape *s);
     void (*conv_infer)(struct tensor y, struct tensor x, struct tensor packed, struct tensor bias,
                        const struct conv_shape *s, const struct conv_fusion *f);
-    /* ids [batch, h, w] = the first largest of each pixel's results of a 1x1 convolution, which are not stored. */
+    /* ids [batch, h, w] = the first largest of each pixel's results of a 1x1 convolution, which are not stored; -1
+     * where that is not finite. */
     void (*conv_argmax)(struct tensor ids, struct tensor x, struct tensor packed, struct tensor bias,
                         const struct conv_shape *s);
 

@@ -216,6 +216,14 @@ void dvae_encode(struct dvae *d, const uint8_t *pictures, int n, int32_t *codes)
     dvae_encode_fetch(d, n, codes);
 }
 
+bool dvae_are_codes(const int32_t *codes, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (codes[i] < 0)
+            return false;
+    return true;
+}
+
 /* A pixel's value from the location mu of its density. */
 static uint8_t unmap(float mu)
 {

@@ -46,9 +46,11 @@ int dvae_save(const struct dvae *d, struct tensor slab, const char *path);
 /* Pixels 0 .. 255 to x = (1 - 2e) p / 255 + e, e = 0.1, in place on host memory. */
 void dvae_map_pixels(float *x, size_t n);
 
-/* Host in, host out. codes [batch, grid * grid] from pictures u8 [batch, side, side, 3]; pictures from codes,
- * each 0 .. vocab - 1. n <= batch. */
+/* Host in, host out. codes [batch, grid * grid] from pictures u8 [batch, side, side, 3], each 0 .. vocab - 1, or -1
+ * where the network's numbers were not finite (dvae_are_codes: there is none of those); pictures from codes, which
+ * must all be codes. n <= batch. */
 void dvae_encode(struct dvae *d, const uint8_t *pictures, int n, int32_t *codes);
+bool dvae_are_codes(const int32_t *codes, size_t n);
 void dvae_decode(struct dvae *d, const int32_t *codes, int n, uint8_t *pictures);
 
 /* dvae_encode in its parts, so that a device works on one batch while the host brings the next and takes care of the

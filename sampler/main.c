@@ -127,6 +127,8 @@ static int open_prime(struct sampler *s)
         image_center_square(&im, dvae_side(s->dvae), &square);
         s->primed = xmalloc((size_t)(grid * grid) * sizeof *s->primed);
         dvae_encode(s->dvae, square.rgb, 1, s->primed);
+        if (!dvae_are_codes(s->primed, (size_t)(grid * grid)))
+            rc = err_set(ERR_DATA, "--prime %s: the dVAE's numbers for it are not finite", s->prime);
     }
     buf_free(&file);
     image_free(&im);

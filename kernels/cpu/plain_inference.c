@@ -3,6 +3,7 @@
  */
 #include "common/mem.h"
 #include "kernels/cpu/plain.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,8 +41,10 @@ static void infer_argmax(struct tensor ids, struct tensor x, struct tensor packe
     size_t pixels = (size_t)s->batch * s->height * s->width;
     float *logits = xmalloc(pixels * s->out * sizeof *logits);
     kernels_plain()->conv((struct tensor){logits, F32}, x, packed, bias, s);
-    for (size_t p = 0; p < pixels; p++)
-        ((int32_t *)ids.data)[p] = plain_first_largest(logits + p * s->out, s->out);
+    for (size_t p = 0; p < pixels; p++) {
+        int best = plain_first_largest(logits + p * s->out, s->out);
+        ((int32_t *)ids.data)[p] = isfinite(logits[p * s->out + best]) ? best : -1;
+    }
     free(logits);
 }
 

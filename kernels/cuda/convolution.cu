@@ -153,7 +153,7 @@ __device__ inline void finish(struct tensor row, int at, struct floats8 v, const
             v.v[j] = old.v[j] + c.fusion.gain * v.v[j];
     }
     for (int j = 0; c.fusion.relu_out && j < EACH; j++)
-        v.v[j] = fmaxf(v.v[j], 0);
+        v.v[j] = v.v[j] < 0 ? 0 : v.v[j]; /* NaN stays, which fmaxf would hide */
     store8(row, at, c.out, v);
 }
 
@@ -245,7 +245,7 @@ static __global__ void choose_kernel(int32_t *ids, const struct best *bests, int
     struct best b = bests[pixel * parts];
     for (int i = 1; i < parts; i++)
         b = better(b, bests[pixel * parts + i]);
-    ids[pixel] = b.at < INT32_MAX ? b.at : 0; /* where all are NaN */
+    ids[pixel] = isfinite(b.value) ? b.at : -1;
 }
 
 template <class T, class Tile> void launch(struct tensor y, const struct convolution &c)

@@ -49,7 +49,7 @@ static __global__ void argmax_any_kernel(int32_t *ids, struct convolution c)
             best = out;
         }
     }
-    ids[pixel] = best;
+    ids[pixel] = isfinite(most) ? best : -1;
 }
 
 void convolve_argmax_any(struct tensor ids, const struct convolution &c)

@@ -3,6 +3,7 @@
  * and of output channels; what is done to a result is done in its registers.
  */
 #include "kernels/cpu/isa/inference.h"
+#include <math.h>
 #include <string.h>
 
 enum {
@@ -159,6 +160,8 @@ void FN(pointwise_argmax)(int32_t *ids, const float *x, const float *packed, con
             where[at] = p.column + best;
         }
     }
-    for (int r = 0; r < rows; r++, largest += blocks, where += blocks)
-        ids[r] = where[first_largest(largest, blocks)];
+    for (int r = 0; r < rows; r++, largest += blocks, where += blocks) {
+        int best = first_largest(largest, blocks);
+        ids[r] = isfinite(largest[best]) ? where[best] : -1;
+    }
 }

@@ -60,12 +60,17 @@ static void conv_infer(struct trial *t, const int *s)
     t->k->free(packed);
 }
 
-/* s: batch, height, width, in, out, with bias. Small whole numbers tie often. */
+/* s: batch, height, width, in, out, with bias. Small whole numbers tie often; of several pixels the last has no largest
+ * number. */
 static void conv_argmax(struct trial *t, const int *s)
 {
     struct conv_shape c = {s[0], s[1], s[2], s[3], s[4], 1};
     size_t pixels = (size_t)s[0] * s[1] * s[2];
-    struct tensor x = trial_in_steps(t, pixels * c.in, -2, 3), w = trial_in_steps(t, (size_t)c.out * c.in, -2, 3);
+    float *values = trial_begin(t, pixels * c.in, F32, true);
+    trial_draw_steps(t, values, pixels * c.in, -2, 3);
+    if (pixels > 1)
+        values[pixels * c.in - 1] = INFINITY;
+    struct tensor x = trial_place(t, true), w = trial_in_steps(t, (size_t)c.out * c.in, -2, 3);
     struct tensor bias = s[5] ? trial_in_steps_f32(t, c.out, -2, 3) : tensor_none(), ids = trial_out_ids(t, pixels);
     struct tensor packed = t->k->alloc(t->k->conv_packed_size(&c), t->dtype);
     t->k->conv_pack(packed, w, &c);
